@@ -1,0 +1,58 @@
+# Every chore is one command. `make` alone lists them.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.PHONY: help demo test test-fast lint format bench lock schema clean
+
+help:  ## list the commands
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+demo: $(VENV)/.demo  ## train, compare and judge a small real model: three minutes, no network once installed
+	@$(BIN)/metricgate demo
+
+test: $(VENV)/.dev  ## all tests
+	$(BIN)/pytest
+
+test-fast: $(VENV)/.dev  ## the tests that need seconds
+	$(BIN)/pytest -m "not slow"
+
+lint: $(VENV)/.dev  ## style, types, layers, workflows, schemas
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/metricgate schema | diff -u metricgate.schema.json -
+	$(BIN)/zizmor --offline --quiet action.yml actions .github
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-actions action.yml $$(find actions -name action.yml)
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows $$(find .github/workflows -name '*.yml')
+	$(BIN)/check-jsonschema --schemafile metricgate.schema.json $$(git ls-files '*metricgate.yaml')
+
+format: $(VENV)/.dev  ## apply the style
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(VENV)/.dev  ## the measurements of the docs, as ratios
+	$(BIN)/python -m benchmarks
+
+schema: $(VENV)/.dev  ## write the JSON Schema of metricgate.yaml
+	$(BIN)/metricgate schema > metricgate.schema.json.tmp && mv metricgate.schema.json.tmp metricgate.schema.json
+
+lock: $(VENV)/.dev  ## resolve requirements/*.in again, with hashes, for every platform and Python
+	for set in dev demo core; do \
+	  $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-annotate \
+	    $$([ $$set = dev ] || echo --constraint requirements/dev.txt) requirements/$$set.in --output-file requirements/$$set.txt || exit 1; \
+	done
+
+clean:  ## remove what make made
+	rm -rf $(VENV) .metricgate demo-output
+
+# The environment is rebuilt when its lock changes. pip checks every hash; the project itself is built without isolation,
+# by the build backend that the lock names.
+$(VENV)/.%: requirements/%.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("metricgate needs Python 3.10 or newer, this is " + sys.version.split()[0] + "; say which with make PYTHON=python3.12") if sys.version_info < (3, 10) else None'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the locked environment ($<) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@

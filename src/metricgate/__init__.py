@@ -1,0 +1,1 @@
+"""metricgate: a gate for models, with known error rates."""
