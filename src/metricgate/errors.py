@@ -1,7 +1,8 @@
 """Errors that a person can act on.
 
-Every error says what was found, what was expected, where, and what to do. They are raised where they are understood and
-caught only in ``cli``, which prints them and exits with their code. Exit codes 1, 3 and 4 belong to verdicts, not to errors.
+Every error says what was found, what was expected, where, and what to do. They are raised where they are understood
+and caught only in ``cli``, which prints them and exits with their code. Exit codes 1, 3 and 4 belong to verdicts, not to
+errors.
 """
 
 from __future__ import annotations

@@ -1,0 +1,258 @@
+"""``metricgate.yaml`` as typed, frozen objects. The JSON Schema for editors comes from here too."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, NamedTuple
+
+import pydantic
+
+FILE_NAME = "metricgate.yaml"
+
+Outcome = Literal["pass", "warn", "fail"]
+Kind = Literal["min", "max", "max_regression", "min_improvement", "must_not_flip"]
+KINDS: tuple[Kind, ...] = ("min", "max", "max_regression", "min_improvement", "must_not_flip")
+
+_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_DURATION_PATTERN = r"^(\d+d)?(\d+h)?(\d+m)?(\d+s)?$"
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
+_AGGREGATE_PATTERN = r"^(mean|median|p\d{1,2}(\.\d+)?)$"
+
+
+class Limit(NamedTuple):
+    """How much is allowed: in the metric's own unit, or as a fraction of the baseline.
+
+    Attributes:
+        value: 0.01 for ``0.01``, 0.1 for ``10%``.
+        relative: Whether ``value`` is a fraction of the baseline.
+    """
+
+    value: float
+    relative: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.value * 100:g}%" if self.relative else f"{self.value:g}"
+
+
+def _parse_limit(value: object) -> object:
+    if isinstance(value, str) and (match := _PERCENT.fullmatch(value.strip())):
+        return Limit(float(match[1]) / 100, relative=True)
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf"):
+        return Limit(float(value))
+    message = "should be 0 or more, such as 0.01 (in the metric's unit) or 10% (of the baseline)"
+    raise ValueError(message)
+
+
+def _parse_duration(value: object) -> object:
+    if isinstance(value, str) and value and (match := _DURATION.fullmatch(value.strip())):
+        days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+        if total := ((days * 24 + hours) * 60 + minutes) * 60 + seconds:
+            return float(total)
+    message = "should be a duration such as 90s, 30m, 6h or 1h30m"
+    raise ValueError(message)
+
+
+LimitField = Annotated[
+    Limit,
+    pydantic.PlainValidator(_parse_limit),
+    pydantic.WithJsonSchema(
+        {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^\d+(\.\d+)?\s*%$"}]}
+    ),
+]
+Duration = Annotated[
+    float,
+    pydantic.PlainValidator(_parse_duration),
+    pydantic.WithJsonSchema({"type": "string", "pattern": _DURATION_PATTERN, "minLength": 2}),
+]
+Finite = Annotated[float, pydantic.Field(allow_inf_nan=False)]
+Text = Annotated[str, pydantic.Field(min_length=1)]
+
+
+class _Section(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class Train(_Section):
+    """How a model is trained."""
+
+    run: Text
+    """Any command, run by bash at the repository root, once a seed. It reads METRICGATE_SEED and METRICGATE_MODEL."""
+    seeds: Annotated[tuple[Annotated[int, pydantic.Field(ge=0)], ...], pydantic.Field(min_length=1)] = (0,)
+    """One run each. Three or more make the training noise known."""
+    timeout: Duration = 6 * 3600.0
+    """How long one training may take, such as 90s, 30m, 6h."""
+    retries: Annotated[int, pydantic.Field(ge=0, le=20)] = 0
+    """How often a training that crashed or was preempted is started again; METRICGATE_CHECKPOINT_DIR survives."""
+    data: tuple[Text, ...] = ()
+    """Files or globs of the training data; their digest is kept with the run."""
+
+    @pydantic.field_validator("seeds")
+    @classmethod
+    def _unique(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) != len(seeds):
+            message = "the same seed twice would count one training as two"
+            raise ValueError(message)
+        return seeds
+
+
+class Evaluate(_Section):
+    """How a model is evaluated. Without this section the training command writes the metrics too."""
+
+    run: Text
+    """Any command, run by bash at the repository root. It writes metrics.json and scores.* to METRICGATE_RUN_DIR."""
+    timeout: Duration = 3600.0
+    """How long one evaluation may take."""
+    inputs: tuple[Text, ...] = ()
+    """Files or globs that the evaluation depends on, beyond those that the command names."""
+
+
+class MetricConfig(_Section):
+    """One metric."""
+
+    direction: Literal["higher", "lower"]
+    """Which way is better."""
+    aggregate: Annotated[str, pydantic.Field(pattern=_AGGREGATE_PATTERN)] = "mean"
+    """How the score column of that name becomes one number: mean, median, or a percentile such as p95."""
+
+
+class ScoreColumns(_Section):
+    """Names of the score-table columns that have a role."""
+
+    id: Text = "example_id"
+    """The column that names an example; baseline and candidate are paired by it."""
+    cluster: Text | None = None
+    """The column that groups examples which are not independent: questions of one passage, frames of one video."""
+
+
+class Rule(_Section):
+    """One line of the policy: a metric, where, and exactly one of what is allowed."""
+
+    model_config = pydantic.ConfigDict(
+        json_schema_extra={"oneOf": [{"required": [kind]} for kind in KINDS]},
+    )
+
+    metric: Text
+    """The metric's name under `metrics`."""
+    min: Finite | None = None
+    """The candidate has to be at least this."""
+    max: Finite | None = None
+    """The candidate has to be at most this."""
+    max_regression: LimitField | None = None
+    """The candidate may be worse than the baseline by this much: 0.01, or 10% of the baseline."""
+    min_improvement: LimitField | None = None
+    """The candidate has to be better than the baseline by more than this."""
+    must_not_flip: Text | None = None
+    """A true/false column: no example where it is true may turn from right to wrong."""
+    slices: tuple[Text, ...] = ()
+    """Score-table columns: the rule holds for every value of each of them, instead of for all examples."""
+    min_n: Annotated[int, pydantic.Field(ge=2)] = 50
+    """Slices with fewer examples are listed, not tested."""
+
+    @pydantic.model_validator(mode="after")
+    def _exactly_one_kind(self) -> Rule:
+        given = [kind for kind in KINDS if getattr(self, kind) is not None]
+        if len(given) != 1:
+            message = f"a rule needs exactly one of {', '.join(KINDS)}; this one has {', '.join(given) or 'none'}"
+            raise ValueError(message)
+        return self
+
+    @property
+    def kind(self) -> Kind:
+        """Which of the five kinds of rule this is."""
+        return next(kind for kind in KINDS if getattr(self, kind) is not None)
+
+    @property
+    def limit(self) -> Limit:
+        """What is allowed; ``must_not_flip`` allows nothing."""
+        value = getattr(self, self.kind)
+        if isinstance(value, Limit):
+            return value
+        return Limit(0.0 if isinstance(value, str) else float(value))
+
+
+class Gate(_Section):
+    """The policy: what is allowed, and how sure a verdict has to be."""
+
+    alpha: Annotated[float, pydantic.Field(gt=0, lt=0.5)] = 0.05
+    """The error rate of the gate: how often healthy work may be blocked, or a regression of the limit's size passed."""
+    power: Annotated[float, pydantic.Field(ge=0.5, lt=1)] = 0.8
+    """The probability with which the reported minimum detectable effect would be seen."""
+    on_inconclusive: Outcome = "warn"
+    """What the verdict is when the evidence shows neither pass nor fail."""
+    on_missing_baseline: Outcome = "warn"
+    """What the verdict is when there is nothing to compare with."""
+    on_not_comparable: Outcome = "fail"
+    """What the verdict is when the test set changed, or a metric or slice vanished."""
+    rules: Annotated[tuple[Rule, ...], pydantic.Field(min_length=1)] | None = None
+    """The rules. Without any, no metric may get worse (`max_regression: 0` for each)."""
+
+
+class Config(_Section):
+    """metricgate.yaml."""
+
+    version: Literal[1] = 1
+    """The version of this format."""
+    name: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ /-]{0,99}$")] = "model"
+    """The model's name in reports; by default the repository's name."""
+    train: Train | None = None
+    evaluate: Evaluate | None = None
+    model: Text | None = None
+    """The file or folder that training writes."""
+    metrics: Annotated[dict[Text, MetricConfig], pydantic.Field(min_length=1)]
+    """The metrics that the rules can name."""
+    scores: ScoreColumns = ScoreColumns()
+    slices: tuple[Text, ...] = ()
+    """Score-table columns whose values name slices."""
+    noise: dict[Text, Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]] = {}
+    """The standard deviation of a metric over training seeds, where it was measured elsewhere."""
+    gate: Gate = Gate()
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules in force: those of the file, or that no metric may get worse."""
+        if self.gate.rules is not None:
+            return self.gate.rules
+        return tuple(Rule(metric=name, max_regression=Limit(0.0)) for name in self.metrics)
+
+    @property
+    def slice_columns(self) -> tuple[str, ...]:
+        """Every column that names slices, in the order in which the file mentions them."""
+        columns = [*self.slices, *(column for rule in self.rules for column in rule.slices)]
+        return tuple(dict.fromkeys(columns))
+
+    def with_policy_of(self, base: Config) -> Config:
+        """This configuration judged by the policy (gate, metrics, slices, scores, noise) of another one."""
+        return self.model_copy(
+            update={key: getattr(base, key) for key in POLICY_KEYS},
+        )
+
+    def policy_changes(self, base: Config) -> tuple[str, ...]:
+        """What differs from the policy of ``base``, one line each: ``gate.alpha: 0.05 → 0.1``."""
+        old = _flatten({key: getattr(base, key) for key in POLICY_KEYS})
+        new = _flatten({key: getattr(self, key) for key in POLICY_KEYS})
+        return tuple(
+            f"{key}: {old.get(key, '(none)')} → {new.get(key, '(none)')}"
+            for key in dict.fromkeys([*old, *new])
+            if old.get(key) != new.get(key)
+        )
+
+
+POLICY_KEYS = ("gate", "metrics", "slices", "scores", "noise")
+
+
+def _flatten(value: object, path: str = "") -> dict[str, str]:
+    if isinstance(value, pydantic.BaseModel):
+        value = {key: getattr(value, key) for key in type(value).model_fields if getattr(value, key) is not None}
+    if isinstance(value, dict):
+        items = [(f"{path}.{key}" if path else str(key), child) for key, child in value.items()]
+    elif isinstance(value, tuple) and not isinstance(value, Limit):
+        items = [(f"{path}[{index}]", child) for index, child in enumerate(value)]
+    else:
+        return {path: str(value)}
+    return {key: text for name, child in items for key, text in _flatten(child, name).items()}
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of ``metricgate.yaml``."""
+    document = Config.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "metricgate.yaml", **document}
