@@ -32,9 +32,7 @@ def load(path: Path, *, default_name: str | None = None) -> Config:
     """
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise ConfigError(
-                f"the file has {path.stat().st_size:,} bytes", where=str(path), expected="a short YAML file"
-            )
+            raise ConfigError(f"the file has {path.stat().st_size:,} bytes", where=str(path), expected="a short YAML file")
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
         raise ConfigError(
@@ -106,9 +104,7 @@ def _yaml_advice(problem: str) -> str:
 
 
 def _as_name(folder: str) -> str | None:
-    name = "".join(char if char.isascii() and (char.isalnum() or char in "._-") else "-" for char in folder).lstrip(
-        "._-"
-    )
+    name = "".join(char if char.isascii() and (char.isalnum() or char in "._-") else "-" for char in folder).lstrip("._-")
     return name[:100] or None
 
 
@@ -186,7 +182,7 @@ def _line(document: Any, location: Location) -> int:
 
 
 def _unknown_metrics(document: Mapping[str, Any]) -> list[tuple[int, str]]:
-    """Metrics that rules or `noise` name and `metrics` doesn't have; looked up in the raw document, which may have other mistakes."""
+    """Metrics that rules or `noise` name and `metrics` lacks; from the raw document, which may have other mistakes."""
     metrics, gate, noise = (document.get(key) for key in ("metrics", "gate", "noise"))
     rules = gate.get("rules") if isinstance(gate, Mapping) else None
     if not isinstance(metrics, Mapping):
@@ -203,9 +199,7 @@ def _unknown_metrics(document: Mapping[str, Any]) -> list[tuple[int, str]]:
             continue
         near = difflib.get_close_matches(metric, [str(name) for name in metrics], n=1, cutoff=0.5)
         hint = f"did you mean `{near[0]}`?" if near else f"add `{metric}: {{direction: higher}}` under `metrics`"
-        mistakes.append(
-            (_line(document, location), f"{_dotted(location)}: `{metric}` is not one of the metrics; {hint}")
-        )
+        mistakes.append((_line(document, location), f"{_dotted(location)}: `{metric}` is not one of the metrics; {hint}"))
     return mistakes
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from metricgate.score_table import ScoreTable
 
 RUN_FILE = "run.json"
-RUN_SCHEMA = "metricgate.run/1"
+RUN_SCHEMA: Literal["metricgate.run/1"] = "metricgate.run/1"
 
 FiniteFloat = Annotated[float, pydantic.Field(allow_inf_nan=False)]
 

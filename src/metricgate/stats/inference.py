@@ -1,0 +1,147 @@
+"""What every method of this package returns, and the t distribution that most of them end in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+from scipy import special
+
+Alternative = Literal["greater", "less"]
+
+
+class UndecidableError(ValueError):
+    """The numbers allow no inference, and the message says why: too few, or no variance where there has to be some."""
+
+
+class Interval(NamedTuple):
+    """A two-sided confidence interval."""
+
+    low: float
+    high: float
+    level: float
+
+
+class Inference(Protocol):
+    """An estimate and how sure it is.
+
+    Attributes:
+        estimate: In the unit of the scores.
+        n: The number of test examples (or runs, where there are no examples) behind it.
+        df: Degrees of freedom; infinite where the method uses the normal distribution.
+        method: The method's name, as the report shows it.
+        covers: What the interval covers: the test set, the training noise, or both.
+    """
+
+    @property
+    def estimate(self) -> float: ...  # noqa: D102 - described by the class
+    @property
+    def n(self) -> int: ...  # noqa: D102
+    @property
+    def df(self) -> float: ...  # noqa: D102
+    @property
+    def method(self) -> str: ...  # noqa: D102
+    @property
+    def covers(self) -> str: ...  # noqa: D102
+
+    def interval(self, level: float) -> Interval:
+        """The two-sided interval that covers the truth with probability ``level``."""
+        ...
+
+    def p_value(self, *, null: float, alternative: Alternative) -> float:
+        """One-sided p-value of "the truth is ``null``" against "it is greater" or "it is less"."""
+        ...
+
+
+class Component(NamedTuple):
+    """One independent part of a variance: an estimate and its degrees of freedom. Subtracted parts are negative."""
+
+    variance: float
+    df: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Student:
+    """An estimate whose error, divided by its standard error, follows Student's t.
+
+    >>> result = Student(estimate=-0.02, stderr=0.005, df=40.0, n=1000, method="paired t", covers="test set")
+    >>> [round(bound, 4) for bound in result.interval(0.95)[:2]]
+    [-0.0301, -0.0099]
+    >>> round(result.p_value(null=-0.01, alternative="less"), 4)
+    0.0262
+    """
+
+    estimate: float
+    stderr: float
+    df: float
+    n: int
+    method: str
+    covers: str
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.estimate) and math.isfinite(self.stderr) and self.stderr > 0 and self.df > 0):
+            raise UndecidableError(
+                f"the estimate is {self.estimate}, its standard error {self.stderr}, degrees of freedom {self.df}"
+            )
+
+    def interval(self, level: float) -> Interval:
+        """estimate ± t · standard error."""
+        half = float(t_quantile(0.5 + level / 2, df=self.df)) * self.stderr
+        return Interval(self.estimate - half, self.estimate + half, level)
+
+    def p_value(self, *, null: float, alternative: Alternative) -> float:
+        """P(T > t) or P(T < t), t = (estimate − null) / standard error."""
+        t = (self.estimate - null) / self.stderr
+        return t_cdf(-t if alternative == "greater" else t, df=self.df)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exact:
+    """A number without any uncertainty that could be known, such as a parameter count; compared as it is.
+
+    Meeting a limit within rounding (1e-9 relative) is meeting it.
+    """
+
+    estimate: float
+    n: int = 1
+    method: str = "exact comparison"
+    covers: str = "nothing: a single value without standard error, seeds or history"
+    df: float = math.inf
+
+    def interval(self, level: float) -> Interval:
+        """The value itself."""
+        return Interval(self.estimate, self.estimate, level)
+
+    def p_value(self, *, null: float, alternative: Alternative) -> float:
+        """0 where the value is on the side of the alternative, else 1; the null itself counts as greater and as less."""
+        if math.isclose(self.estimate, null, rel_tol=1e-9, abs_tol=1e-12):
+            return 0.0
+        return 0.0 if (self.estimate > null) == (alternative == "greater") else 1.0
+
+
+def satterthwaite(components: Sequence[Component], *, floor: float = 0.0) -> Component:
+    """The sum of independent variance estimates, and its approximate degrees of freedom.
+
+    df = (Σ v_j)² / Σ (v_j² / df_j), Satterthwaite, Biometrics Bulletin 2 (1946) 110-114.
+
+    Args:
+        components: The parts; subtracted parts have a negative variance and count in the denominator as they are.
+        floor: The sum is never smaller than this.
+    """
+    total = max(math.fsum(part.variance for part in components), floor)
+    spread = math.fsum(part.variance**2 / part.df for part in components if math.isfinite(part.df))
+    if total <= 0:
+        raise UndecidableError("the variance is zero")
+    return Component(total, total**2 / spread if spread > 0 else math.inf)
+
+
+def t_cdf(t: float, *, df: float) -> float:
+    """P(T <= t) of Student's t; the normal distribution for infinite ``df``."""
+    return float(special.ndtr(t) if math.isinf(df) else special.stdtr(df, t))
+
+
+def t_quantile(probability: float, *, df: float) -> float:
+    """The quantile of Student's t; of the normal distribution for infinite ``df``."""
+    return float(special.ndtri(probability) if math.isinf(df) else special.stdtrit(df, probability))
