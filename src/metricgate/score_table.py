@@ -1,0 +1,303 @@
+"""A score table: one row per test example, one column per score.
+
+The order of rows is that of the file, and every array that comes out has it. Nothing is read before it is asked for, and
+nothing twice: a table of a million examples holds eight bytes per example for its ids and for each score that was read.
+"""
+
+# ruff: noqa: S608 - statements are made of column expressions that `engine.identifier` and `engine.literal` quoted
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import itertools
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metricgate import score_file
+from metricgate.errors import InputError
+from metricgate.score_file import Column, Kind
+
+FINGERPRINT_LAYOUT = b"metricgate.test_set/1\n"
+EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Which value of a column each example has.
+
+    Attributes:
+        codes: (n,), positions in ``names``.
+        names: The values as text, in natural order: 2 before 10.
+    """
+
+    codes: NDArray[np.int32]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How the rows of one table find their examples in another.
+
+    Attributes:
+        order: (n,), for each row of the first table its position in the other; None when the ids are not the same set.
+        missing: How many ids of the first table the other lacks.
+        extra: How many ids only the other has.
+        examples: A few of them, the missing ones first.
+    """
+
+    order: NDArray[np.int64] | None
+    missing: int = 0
+    extra: int = 0
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Ids:
+    column: Column
+    values: str  # SQL: the ids as ``id``, in file order
+    numbered: str  # SQL: the same with their positions as ``p``
+    hashes: NDArray[np.uint64]
+
+
+class ScoreTable:
+    """One row per test example: ids, scores, and columns that name slices.
+
+    Ids and slice names are compared as text, so the integer 7 in a Parquet file is the 7 of a CSV file.
+
+    Attributes:
+        path: The file.
+        n: The number of examples, at least one.
+    """
+
+    def __init__(self, file: score_file.ScoreFile, *, id: str | None) -> None:  # noqa: A002 - as in metricgate.yaml
+        self.path = file.path
+        self._file = file
+        self._scores: dict[str, NDArray[np.float64]] = {}
+        self._groups: dict[str, Groups] = {}
+        self._ids = self._read_ids(self._column(id)) if id is not None else None
+        self.n = len(self._ids.hashes) if self._ids else int(file.rows(f"SELECT count(*) FROM {file.source}")[0][0])
+        if self.n == 0:
+            raise InputError("the table has no rows", expected="one row per test example", where=str(self.path))
+
+    @classmethod
+    def open(cls, path: Path, *, id: str | None, require_id: bool = True) -> ScoreTable:  # noqa: A002
+        """Open a score table and check its ids.
+
+        Args:
+            path: A ``.parquet``, ``.csv`` or ``.jsonl`` file.
+            id: The name of the id column; None for a table without.
+            require_id: Whether a table that lacks the id column is an error.
+
+        Raises:
+            InputError: The file is not what its name says, has no rows, two columns of one name, or no id column; or an id
+                is missing or appears twice.
+        """
+        file = score_file.read(path)
+        return cls(file, id=id if require_id or id in file.columns else None)
+
+    @property
+    def has_ids(self) -> bool:
+        """Whether there is an id column."""
+        return self._ids is not None
+
+    @property
+    def columns(self) -> Mapping[str, Kind]:
+        """What the values of each column are, in the order of the file."""
+        return {name: column.kind for name, column in self._file.columns.items()}
+
+    def scores(self, column: str) -> NDArray[np.float64]:
+        """A score column, (n,), every value finite; true is 1 and false is 0. Not to be written to.
+
+        Raises:
+            InputError: The column is not there, or a value is missing, NaN, infinite or not a number.
+        """
+        if column not in self._scores:
+            found = self._column(column)
+            values = self._file.arrays(f"SELECT {found.number} AS v FROM {self._file.source}")["v"]
+            unusable = np.ma.getmaskarray(values) | ~np.isfinite(np.ma.getdata(values))
+            if unusable.any():
+                raise self._unusable_score(found, np.flatnonzero(unusable))
+            self._scores[column] = _frozen(np.ma.getdata(values))
+        return self._scores[column]
+
+    def groups(self, column: str) -> Groups:
+        """The values of a column as groups.
+
+        Values are compared as text in a way that does not depend on the file's format: when all values of a column are whole
+        numbers, 3.0 is 3; when all are true or false, True is true.
+
+        Raises:
+            InputError: The column is not there or a value is missing.
+        """
+        if column not in self._groups:
+            self._groups[column] = self._read_groups(self._column(column))
+        return self._groups[column]
+
+    def ids_at(self, positions: NDArray[np.int64] | Sequence[int]) -> list[str]:
+        """The ids in these rows, in the order asked for."""
+        numbered = self._needed_ids().numbered
+        wanted = [int(position) for position in positions]
+        asked = f"SELECT p, id FROM ({numbered}) WHERE p IN (SELECT unnest(?::BIGINT[]))"
+        found: dict[int, str] = dict(self._file.rows(asked, [wanted]))
+        return [found[position] for position in wanted]
+
+    def align(self, other: ScoreTable) -> Alignment:
+        """Find each example of this table in another one.
+
+        Tables with the same ids in the same order, the usual case, are compared side by side; others are joined.
+
+        Raises:
+            InputError: One of the tables has no ids.
+        """
+        mine, theirs = self._needed_ids(), other._needed_ids()
+        if np.array_equal(mine.hashes, theirs.hashes):
+            side_by_side = f"({mine.values}) a POSITIONAL JOIN ({theirs.values}) b"
+            if not self._file.rows(f"SELECT 1 FROM {side_by_side} WHERE a.id IS DISTINCT FROM b.id LIMIT 1"):
+                return Alignment(_frozen(np.arange(self.n, dtype=np.int64)))
+        pairs = self._file.arrays(
+            f"SELECT a.p AS a, b.p AS b FROM ({mine.numbered}) a JOIN ({theirs.numbered}) b ON a.id = b.id"
+        )
+        order = np.full(self.n, -1, dtype=np.int64)
+        order[pairs["a"]] = pairs["b"]
+        missing = np.flatnonzero(order < 0)
+        if len(missing) == 0 and other.n == self.n:
+            return Alignment(_frozen(order))
+        extra = np.setdiff1d(np.arange(other.n), order)
+        examples = [*self.ids_at(missing[:EXAMPLES]), *other.ids_at(extra[:EXAMPLES])]
+        return Alignment(None, len(missing), len(extra), tuple(examples[:EXAMPLES]))
+
+    def fingerprint(self, reference_columns: Sequence[str]) -> str:
+        """The digest of the test set: ``sha256:`` over the ids and reference columns.
+
+        It does not depend on the order of rows or columns, on the file's format or on the process. What is hashed is
+        ``metricgate.test_set/1``, a line feed, the sorted names of the reference columns, a line feed, then for each example,
+        in the byte order of the ids in UTF-8, its id and its values in the order of those names. Names, ids and values are
+        netstrings (``3:abc,``: length in bytes, colon, UTF-8, comma), of the texts that ``groups`` compares; a missing value
+        is ``~,``.
+
+        Raises:
+            InputError: There are no ids, or a column is not there.
+        """
+        names = sorted(set(reference_columns))
+        columns = [self._column(name) for name in names]
+        texts = [self._needed_ids().column.text, *(self._same_in_all_formats(column)(column.text) for column in columns)]
+        values = ", ".join(f"{text} AS v{i}" for i, text in enumerate(texts))
+        netstrings = " || ".join(f"coalesce(strlen(v{i}) || ':' || v{i}, '~') || ','" for i in range(len(texts)))
+        digest = hashlib.sha256(FINGERPRINT_LAYOUT)
+        digest.update("".join(f"{len(name.encode())}:{name}," for name in names).encode() + b"\n")
+        statement = f"SELECT {netstrings} FROM (SELECT {values} FROM {self._file.source}) ORDER BY v0"
+        for batch in self._file.batches(statement):
+            digest.update("".join(text for (text,) in batch).encode())
+        return f"sha256:{digest.hexdigest()}"
+
+    def _column(self, name: str) -> Column:
+        if name in self._file.columns:
+            return self._file.columns[name]
+        near = difflib.get_close_matches(name, self._file.columns, n=1)
+        raise InputError(
+            f"there is no column {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
+            expected="one of " + ", ".join(repr(column) for column in self._file.columns),
+            where=str(self.path),
+        )
+
+    def _needed_ids(self) -> _Ids:
+        if self._ids is None:
+            raise InputError(
+                "the table has no id column, so its examples can't be found in another table",
+                where=str(self.path),
+                fix="write a column of ids and name it in metricgate.yaml:\nscores: {id: example_id}",
+            )
+        return self._ids
+
+    def _read_ids(self, column: Column) -> _Ids:
+        values = f"SELECT {column.text} AS id FROM {self._file.source}"
+        numbered = f"SELECT row_number() OVER () - 1 AS p, {column.text} AS id FROM {self._file.source}"
+        read = self._file.arrays(f"SELECT hash(id) AS hashes, id IS NULL AS missing FROM ({values})")
+        if read["missing"].any():
+            raise InputError(
+                "the example has no id",
+                where=self._file.place(int(np.argmax(read["missing"])), column.name),
+                fix="give every test example an id of its own",
+            )
+        # Equal ids have equal hashes, so only equal hashes need a look at the ids.
+        ordered = np.sort(read["hashes"])
+        if (ordered[1:] == ordered[:-1]).any():
+            self._check_unique(column, numbered)
+        return _Ids(column, values, numbered, _frozen(read["hashes"]))
+
+    def _check_unique(self, column: Column, numbered: str) -> None:
+        repeated = self._file.rows(
+            f"SELECT id, min(p), list_sort(list(p))[2] AS again, count(*) OVER () FROM ({numbered}) "
+            "GROUP BY id HAVING count(*) > 1 ORDER BY again LIMIT 1"
+        )
+        for text, first, again, count in repeated:
+            raise InputError(
+                f"the id {text!r} appears again, it was in row {first + 1}" + (f" ({count} ids do)" if count > 1 else ""),
+                expected="one row per test example, each with an id of its own",
+                where=self._file.place(again, column.name),
+                fix="write several scores of one example into several columns, or average them",
+            )
+
+    def _unusable_score(self, column: Column, rows: NDArray[np.int64]) -> InputError:
+        shown = f"SELECT {column.number}, CAST({column.value} AS VARCHAR) FROM {self._file.source} LIMIT 1 OFFSET {rows[0]}"
+        number, text = self._file.rows(shown)[0]
+        found = "no value" if text is None else repr(text[:40]) if number is None else text[:40]
+        return InputError(
+            f"{found} in a score column" + (f" ({len(rows)} rows have no usable score)" if len(rows) > 1 else ""),
+            expected="a finite number, or true or false",
+            where=self._file.place(int(rows[0]), column.name),
+            fix="decide what an example without a score means: leave it out of every run, or score it as wrong",
+        )
+
+    def _same_in_all_formats(self, column: Column) -> Callable[[str], str]:
+        """What to do with the column's text (SQL to SQL) so that CSV, JSON Lines and Parquet agree on it."""
+        all_booleans, all_whole = self._file.rows(
+            r"SELECT bool_and(lower(v) IN ('true', 'false')), bool_and(regexp_full_match(v, '-?[0-9]+(\.0+)?')) "
+            f"FROM (SELECT DISTINCT {column.text} AS v FROM {self._file.source})"
+        )[0]
+        if all_booleans:
+            return lambda text: f"lower({text})"
+        if all_whole:
+            return lambda text: rf"regexp_replace({text}, '\.0+$', '')"
+        return lambda text: text
+
+    def _read_groups(self, column: Column) -> Groups:
+        canonical = self._same_in_all_formats(column)("t")
+        distinct = f"SELECT DISTINCT {column.value} AS v, {column.text} AS t FROM {self._file.source}"
+        # Hashing both sides makes the lookup a search among few integers; another salt for the day when two values collide.
+        for salt in itertools.count():
+            named = self._file.rows(f"SELECT hash(v, {salt}), {canonical} FROM ({distinct})")
+            if len({code for code, _ in named}) == len(named):
+                break
+        if any(name is None for _, name in named):
+            gap = self._file.arrays(f"SELECT {column.text} IS NULL AS v FROM {self._file.source}")["v"]
+            raise InputError(
+                "no value in a column that names slices",
+                where=self._file.place(int(np.argmax(gap)), column.name),
+                fix="give every test example a value, such as 'other'",
+            )
+        names = tuple(sorted({name for _, name in named}, key=natural_order))
+        code_of = {name: code for code, name in enumerate(names)}
+        known = np.array([code for code, _ in named], dtype=np.uint64)
+        by_hash = np.argsort(known)
+        codes = np.array([code_of[name] for _, name in named], dtype=np.int32)[by_hash]
+        hashes = self._file.arrays(f"SELECT hash({column.value}, {salt}) AS h FROM {self._file.source}")["h"]
+        return Groups(_frozen(codes[np.searchsorted(known[by_hash], hashes)]), names)
+
+
+def natural_order(name: str) -> tuple[Any, ...]:
+    """A sorting key that puts 2 before 10 and otherwise follows the characters."""
+    parts = re.split(r"([0-9]+)", name)
+    return tuple((len(part.lstrip("0")), part.lstrip("0"), part) if i % 2 else part for i, part in enumerate(parts))
+
+
+def _frozen(array: NDArray[Any]) -> NDArray[Any]:
+    array.flags.writeable = False
+    return array
