@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metricgate import score_file
 from metricgate.errors import InputError
-from metricgate.score_file import Column, Kind
+from metricgate.tables import score_file
+from metricgate.tables.columns import Column, Kind
 
 FINGERPRINT_LAYOUT = b"metricgate.test_set/1\n"
 EXAMPLES = 5
@@ -157,6 +157,8 @@ class ScoreTable:
             InputError: One of the tables has no ids.
         """
         mine, theirs = self._needed_ids(), other._needed_ids()
+        if self is other:
+            return Alignment(_frozen(np.arange(self.n, dtype=np.int64)))
         if np.array_equal(mine.hashes, theirs.hashes):
             side_by_side = f"({mine.values}) a POSITIONAL JOIN ({theirs.values}) b"
             if not self._file.rows(f"SELECT 1 FROM {side_by_side} WHERE a.id IS DISTINCT FROM b.id LIMIT 1"):
