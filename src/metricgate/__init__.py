@@ -1,1 +1,3 @@
 """metricgate: a gate for models, with known error rates."""
+
+__version__ = "0.1.0"

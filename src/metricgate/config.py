@@ -55,9 +55,7 @@ def _parse_duration(value: object) -> object:
 LimitField = Annotated[
     Limit,
     pydantic.PlainValidator(_parse_limit),
-    pydantic.WithJsonSchema(
-        {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^\d+(\.\d+)?\s*%$"}]}
-    ),
+    pydantic.WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^\d+(\.\d+)?\s*%$"}]}),
 ]
 Duration = Annotated[
     float,

@@ -1,0 +1,6 @@
+"""``python -m metricgate``."""
+
+from metricgate.cli import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,347 @@
+"""Brings two sets of runs together: which examples pair with which, which slices there are, and what can't be compared."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metricgate.config import Config
+from metricgate.errors import InputError
+from metricgate.run import Run
+from metricgate.score_table import Groups
+from metricgate.side import Side
+from metricgate.stats.means import Codes, Scores, Value, is_binary
+from metricgate.training_noise import NoiseSources
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What both sides say about one metric, on all examples or on one slice.
+
+    Attributes:
+        metric: The metric's name.
+        slice: ``label=8``, or None for all examples.
+        candidate: Scores of shape (runs, n), or a value without scores; None where the candidate lacks the metric.
+        baseline: The same of the baseline.
+        candidate_clusters: Shape (n,); None where examples are independent.
+        baseline_clusters: The same of the baseline.
+        paired: Whether column i of both matrices is the same example.
+        unpaired_reason: Why not, where both sides are there.
+        problem: Why the two sides can't be compared; empty where they can.
+        noise: Where the training noise of this metric can come from.
+    """
+
+    metric: str
+    slice: str | None
+    candidate: Scores | Value | None
+    baseline: Scores | Value | None
+    candidate_clusters: Codes | None = None
+    baseline_clusters: Codes | None = None
+    paired: bool = False
+    unpaired_reason: str = ""
+    problem: str = ""
+    noise: NoiseSources = field(default_factory=NoiseSources)
+
+    @property
+    def n(self) -> int | None:
+        """The number of test examples of the smaller side."""
+        sizes = [_size(side) for side in (self.candidate, self.baseline)]
+        known = [size for size in sizes if size is not None]
+        return min(known, default=None)
+
+    @property
+    def binary(self) -> bool:
+        """Whether all scores that there are are 0 or 1."""
+        matrices = [side for side in (self.candidate, self.baseline) if isinstance(side, np.ndarray)]
+        return bool(matrices) and is_binary(*matrices)
+
+
+@dataclass(frozen=True)
+class Flips:
+    """The examples that most runs of one side get right and most of the other get wrong."""
+
+    metric: str
+    worse: tuple[str, ...]
+    better: tuple[str, ...]
+    n: int
+
+
+class Comparison:
+    """A candidate beside its baseline, metric by metric and slice by slice.
+
+    Args:
+        candidate: The candidate's runs, at least one.
+        baseline: The baseline's runs; none where it is missing.
+        history: Recorded runs of the main branch, for the training noise.
+        config: Which metrics, slices, ids and clusters.
+
+    Raises:
+        InputError: A score table is malformed, or the runs of one side have different test sets.
+    """
+
+    def __init__(
+        self, candidate: Sequence[Run], baseline: Sequence[Run], *, history: Sequence[Run] = (), config: Config
+    ) -> None:
+        self.config = config
+        self.warnings: list[str] = []
+        candidate, baseline = (
+            self._distinct(runs, label) for runs, label in ((candidate, "candidate"), (baseline, "baseline"))
+        )
+        self.candidate = Side(candidate, label="candidate")
+        reference = self.candidate.tables[0] if self.candidate.has_ids else None
+        self.baseline = Side(baseline, label="baseline", reference=reference if _all_ids(baseline) else None)
+        self.history = [
+            Side(runs, label="history", reference=reference if _all_ids(runs) else None) for runs in _commits(history)
+        ]
+        self.problem = self._problem()
+
+    @property
+    def missing_baseline(self) -> bool:
+        """Whether there is nothing to compare with."""
+        return not self.baseline.runs
+
+    @cached_property
+    def paired(self) -> bool:
+        """Whether the examples of both sides can be paired by id."""
+        return self.candidate.has_ids and self.baseline.has_ids and not self.baseline.mismatch
+
+    def evidence(self, metric: str) -> Evidence:
+        """Everything about one metric on all examples."""
+        return self._evidence(metric, None, None, None)
+
+    def slices(self, metric: str, column: str) -> list[Evidence]:
+        """Everything about one metric on each value of a slice column; slices that one side lacks have a problem."""
+        sides = [side for side in (self.candidate, self.baseline) if side.runs]
+        if lacking := [side.label for side in sides if not side.has_column(column)]:
+            problem = f"the score table of the {' and the '.join(lacking)} has no column `{column}`"
+            return [Evidence(metric=metric, slice=f"{column}=*", candidate=None, baseline=None, problem=problem)]
+        members = [_members(side.groups(column)) if side.runs else {} for side in (self.candidate, self.baseline)]
+        names = [name for groups in members for name in groups]
+        return [
+            self._evidence(metric, f"{column}={name}", *(groups.get(name) for groups in members))
+            for name in sorted(dict.fromkeys(names), key=_natural)
+        ]
+
+    def flips(self, metric: str, *, only: str | None = None) -> Flips | None:
+        """The examples that turned, by the majority of each side's runs; None where they can't be known.
+
+        Args:
+            metric: A metric with 0/1 scores.
+            only: A column; examples where it is 0 or false are left out.
+        """
+        if not self.paired or self.problem:
+            return None
+        if not (self.candidate.has_column(metric) and self.baseline.has_column(metric)):
+            return None
+        candidate, baseline = self._matrix(self.candidate, metric), self._matrix(self.baseline, metric)
+        if not is_binary(candidate, baseline):
+            return None
+        keep = np.ones(candidate.shape[1], dtype=bool)
+        if only is not None:
+            if not self.baseline.has_column(only):
+                return None
+            # What is critical was decided on the main branch: the candidate can't unmark an example.
+            keep = self.baseline.matrix(only)[0] != 0
+        before, after = baseline.mean(axis=0), candidate.mean(axis=0)
+        table = self.candidate.tables[0]
+        worse = table.ids_at(np.flatnonzero(keep & (before > 0.5) & (after < 0.5)))
+        better = table.ids_at(np.flatnonzero(keep & (before < 0.5) & (after > 0.5)))
+        return Flips(metric, tuple(worse), tuple(better), int(keep.sum()))
+
+    def _evidence(
+        self, metric: str, slice_name: str | None, candidate_at: NDArray[np.intp] | None, baseline_at: NDArray[np.intp] | None
+    ) -> Evidence:
+        sliced = slice_name is not None
+        candidate = self._scores(self.candidate, metric, candidate_at, sliced=sliced)
+        baseline = self._scores(self.baseline, metric, baseline_at, sliced=sliced)
+        both = isinstance(candidate, np.ndarray) and isinstance(baseline, np.ndarray)
+        paired = self.paired and both and candidate.shape[1:] == baseline.shape[1:]  # type: ignore[union-attr]
+        return Evidence(
+            metric=metric,
+            slice=slice_name,
+            candidate=candidate,
+            baseline=baseline,
+            candidate_clusters=self._clusters(self.candidate, candidate_at) if isinstance(candidate, np.ndarray) else None,
+            baseline_clusters=self._clusters(self.baseline, baseline_at) if isinstance(baseline, np.ndarray) else None,
+            paired=paired,
+            unpaired_reason="" if paired or self.missing_baseline else self._unpaired_reason(metric),
+            problem=self._metric_problem(metric, slice_name, candidate, baseline),
+            noise=self._noise(metric, candidate_at if paired else None, sliced=sliced),
+        )
+
+    def _scores(self, side: Side, metric: str, at: NDArray[np.intp] | None, *, sliced: bool) -> Scores | Value | None:
+        if sliced and at is None:
+            return None
+        if side.has_column(metric):
+            matrix = self._matrix(side, metric)
+            return matrix if at is None else matrix[:, at]
+        return None if sliced or not side.runs else side.value(metric)
+
+    def _matrix(self, side: Side, column: str) -> Scores:
+        key = (id(side), column)
+        if key not in self._cache:
+            # One metric at a time: the matrices of a large test set are the largest thing in memory.
+            for old in [old for old in self._cache if old[1] != column]:
+                del self._cache[old]
+            self._cache[key] = side.matrix(column)
+        return self._cache[key]
+
+    @cached_property
+    def _cache(self) -> dict[tuple[int, str], Scores]:
+        return {}
+
+    def _clusters(self, side: Side, at: NDArray[np.intp] | None) -> Codes | None:
+        column = self.config.scores.cluster
+        if column is None:
+            return None
+        if not side.has_column(column):
+            raise InputError(
+                f"there is no column `{column}`",
+                where=str(side.tables[0].path),
+                expected="the cluster column that the configuration names",
+                fix="write it from the evaluation, or set `scores: {cluster: null}`",
+            )
+        codes = side.groups(column).codes
+        return codes if at is None else codes[at]
+
+    def _noise(self, metric: str, at: NDArray[np.intp] | None, *, sliced: bool) -> NoiseSources:
+        matrices: list[Scores] = []
+        values: list[list[float]] = []
+        for side in self.history:
+            if side.has_column(metric) and not side.mismatch and (at is None or side.orders):
+                matrix = self._matrix(side, metric)
+                matrices.append(matrix if at is None else matrix[:, at])
+            elif not sliced:
+                values.append([run.metrics[metric].value for run in side.runs if metric in run.metrics])
+        own = (
+            []
+            if sliced
+            else [
+                [run.metrics[metric].value for run in side.runs if metric in run.metrics]
+                for side in (self.candidate, self.baseline)
+                if not side.has_column(metric)
+            ]
+        )
+        return NoiseSources(
+            history=tuple(matrices),
+            own_values=tuple(tuple(v) for v in own),
+            history_values=tuple(tuple(v) for v in values if v),
+            given=self.config.noise.get(metric),
+        )
+
+    def _unpaired_reason(self, metric: str) -> str:
+        for side in (self.candidate, self.baseline):
+            if not side.has_column(metric):
+                return f"the {side.label} has no score per example for it"
+            if not side.has_ids:
+                return f"the score table of the {side.label} has no id column `{self.config.scores.id}`"
+        return "the examples differ"
+
+    def _metric_problem(
+        self, metric: str, slice_name: str | None, candidate: Scores | Value | None, baseline: Scores | Value | None
+    ) -> str:
+        if self.problem:
+            return self.problem
+        what = f"the slice {slice_name}" if slice_name else f"the metric `{metric}`"
+        for side, found in ((self.candidate, candidate), (self.baseline, baseline)):
+            if found is None and side.runs:
+                lacks = f"`{metric}`" if slice_name and not side.has_column(metric) else what
+                return f"the {side.label} does not have {lacks}"
+        return ""
+
+    def _problem(self) -> str:
+        """Why nothing can be compared with the baseline; empty where it can."""
+        if self.missing_baseline:
+            return "there is no baseline"
+        if self.baseline.mismatch:
+            return f"the test set changed: {self.baseline.mismatch}"
+        for name, what in (("test_set", "the test set"), ("evaluation", "the evaluation")):
+            digests = [
+                {digest for run in side.runs if (digest := getattr(run.record.fingerprints, name)) is not None}
+                for side in (self.candidate, self.baseline)
+            ]
+            if all(digests) and digests[0] != digests[1]:
+                return f"{what} changed: its fingerprint differs from the baseline's"
+        if self.paired:
+            for column in filter(None, (*self.config.slice_columns, self.config.scores.cluster)):
+                if self.candidate.has_column(column) and self.baseline.has_column(column):
+                    changed = _changed(self.candidate.groups(column), self.baseline.groups(column))
+                    if changed:
+                        return f"the test set changed: `{column}` differs for {changed:,} examples"
+        return ""
+
+    def _distinct(self, runs: Sequence[Run], label: str) -> tuple[Run, ...]:
+        """Runs that are copies of each other count once: a seed that nothing reads makes no new evidence."""
+        kept: list[Run] = []
+        for run in runs:
+            if not any(self._same(run, other) for other in kept):
+                kept.append(run)
+        if len(kept) < len(runs):
+            self.warnings.append(
+                f"{len(runs)} runs of the {label} hold {len(kept)} different result{'s'[: len(kept) != 1]}: the training "
+                "probably does not read METRICGATE_SEED. Equal runs count once."
+            )
+        return tuple(kept)
+
+    def _same(self, run: Run, other: Run) -> bool:
+        a, b = run.scores, other.scores
+        if a is None or b is None:
+            # Single values that are equal (a parameter count) say nothing about the seeds.
+            return False
+        columns = [metric for metric in self.config.metrics if metric in a.columns and metric in b.columns]
+        if not columns or a.n != b.n:
+            return False
+        if a.has_ids and b.has_ids:
+            alignment = a.align(b)
+            if alignment.order is None:
+                return False
+            return all(np.array_equal(a.scores(c), b.scores(c)[alignment.order]) for c in columns)
+        return all(np.array_equal(a.scores(c), b.scores(c)) for c in columns)
+
+
+def _all_ids(runs: Sequence[Run]) -> bool:
+    return bool(runs) and all(run.scores is not None and run.scores.has_ids for run in runs)
+
+
+def _commits(history: Sequence[Run]) -> list[list[Run]]:
+    """The recorded runs commit by commit, oldest first; runs without a commit belong to that of their folder."""
+
+    def commit(run: Run) -> str:
+        return run.record.commit or str(run.where.parent)
+
+    groups = [list(runs) for _, runs in itertools.groupby(sorted(history, key=commit), key=commit)]
+    return sorted(groups, key=lambda runs: (min(run.record.times.started or "" for run in runs), str(runs[0].where)))
+
+
+def _members(groups: Groups) -> dict[str, NDArray[np.intp]]:
+    """The positions of each group's examples."""
+    order = np.argsort(groups.codes, kind="stable")
+    bounds = np.searchsorted(groups.codes[order], np.arange(len(groups.names) + 1))
+    return {name: order[start:end] for name, start, end in zip(groups.names, bounds, bounds[1:], strict=False)}
+
+
+def _changed(one: Groups, other: Groups) -> int:
+    if one.names == other.names:
+        return int((one.codes != other.codes).sum())
+    names = {name: index for index, name in enumerate(dict.fromkeys([*one.names, *other.names]))}
+    codes = [np.array([names[name] for name in g.names], dtype=np.int64)[g.codes] for g in (one, other)]
+    return int((codes[0] != codes[1]).sum())
+
+
+def _natural(name: str) -> tuple[object, ...]:
+    return tuple((0, int(part), "") if part.isdigit() and part.isascii() else (1, 0, part) for part in _pieces(name))
+
+
+def _pieces(name: str) -> list[str]:
+    return ["".join(group) for _, group in itertools.groupby(name, key=lambda char: char.isascii() and char.isdigit())]
+
+
+def _size(side: Scores | Value | None) -> int | None:
+    if side is None:
+        return None
+    return side.n if isinstance(side, Value) else side.shape[1]

@@ -1,0 +1,210 @@
+"""Applies every rule of the policy to a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from metricgate.comparison import Comparison, Evidence
+from metricgate.config import Config, MetricConfig, Rule
+from metricgate.gate import estimates, phrases, verdict
+from metricgate.gate.estimates import Measured
+from metricgate.gate.verdict import RuleResult, UntestedSlice, Verdict
+from metricgate.stats import multiplicity, power
+from metricgate.stats.inference import Alternative, Exact, Inference, UndecidableError
+from metricgate.stats.means import Value
+
+
+@dataclass(frozen=True)
+class _Test:
+    """One rule's null hypothesis about one inference: ``fail`` is the alternative that makes the rule fail."""
+
+    result: Inference
+    null: float
+    fail: Alternative
+
+    @property
+    def p_fail(self) -> float:
+        return self.result.p_value(null=self.null, alternative=self.fail)
+
+    @property
+    def p_pass(self) -> float:
+        return self.result.p_value(null=self.null, alternative="less" if self.fail == "greater" else "greater")
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A rule's numbers before the correction for several rules; without a test the outcome is final already."""
+
+    result: RuleResult
+    test: _Test | None = None
+    warning: str = ""
+
+
+def judge(comparison: Comparison) -> Verdict:
+    """The verdict of the comparison's policy.
+
+    Fails are corrected by Holm over all rules that compare with the baseline, slices included; passes need no correction,
+    since a verdict passes only if every rule does (intersection-union test, Berger 1982).
+
+    Raises:
+        InputError: A score column that a rule needs is malformed.
+    """
+    config = comparison.config
+    drafts: list[_Draft] = []
+    untested: list[UntestedSlice] = []
+    warnings = list(comparison.warnings)
+    for index, rule in enumerate(config.rules):
+        for evidence in _evidence(comparison, rule):
+            if rule.slices and not evidence.problem and evidence.n is not None and evidence.n < rule.min_n:
+                untested.append(UntestedSlice(index, rule.metric, evidence.slice or "", evidence.n, rule.min_n))
+                continue
+            draft = _apply(rule, index, evidence, comparison)
+            drafts.append(draft)
+            warnings += [draft.warning] if draft.warning else []
+    results = [_decide(draft, config) for draft in _adjusted(drafts)]
+    return verdict.conclude(results, config=config, untested=untested, warnings=_unique([*warnings, *_advice(results, config)]))
+
+
+def _evidence(comparison: Comparison, rule: Rule) -> Iterator[Evidence]:
+    if not rule.slices:
+        yield comparison.evidence(rule.metric)
+    for column in rule.slices:
+        yield from comparison.slices(rule.metric, column)
+
+
+def _apply(rule: Rule, index: int, evidence: Evidence, comparison: Comparison) -> _Draft:
+    metric = comparison.config.metrics[rule.metric]
+    result = RuleResult(
+        rule=index,
+        metric=rule.metric,
+        slice=evidence.slice,
+        kind=rule.kind,
+        limit=rule.limit,
+        direction=metric.direction,
+        aggregate=metric.aggregate,
+        baseline=estimates.value(evidence.baseline, aggregate=metric.aggregate),
+        candidate=estimates.value(evidence.candidate, aggregate=metric.aggregate),
+        n=evidence.n,
+        binary=evidence.binary,
+    )
+    if result.baseline is not None and result.candidate is not None:
+        result = replace(result, difference=result.candidate - result.baseline)
+    absolute = rule.kind in {"min", "max"}
+    if evidence.candidate is None and absolute:
+        return _Draft(replace(result, reason=f"the candidate does not have {phrases.where(result)}"))
+    if evidence.problem and not absolute:
+        reason = f"{phrases.where(result)}: {evidence.problem}"
+        return _Draft(replace(result, reason=reason, missing_baseline=comparison.missing_baseline))
+    if rule.must_not_flip is not None:
+        return _Draft(_flips(rule, result, comparison))
+    if rule.limit.relative and not absolute and result.baseline == 0:
+        return _Draft(replace(result, reason=f"{phrases.where(result)}: the baseline is 0, so nothing is {rule.limit} of it"))
+    try:
+        measured = estimates.measure(evidence, aggregate=metric.aggregate)
+        return _tested(rule, result, measured, metric, comparison.config)
+    except UndecidableError as error:
+        return _Draft(replace(result, outcome="inconclusive", reason=f"{phrases.where(result)}: {error}"))
+
+
+def _tested(rule: Rule, result: RuleResult, measured: Measured, metric: MetricConfig, config: Config) -> _Draft:
+    gate = config.gate
+    if rule.kind in {"min", "max"}:
+        shown = measured.candidate_alone()
+        test = _Test(shown, rule.limit.value, "less" if rule.kind == "min" else "greater")
+    else:
+        shown = measured.difference()
+        test = _relative_test(rule, result, measured, metric, shown)
+    if rule.kind == "max_regression":
+        bound = shown.interval(1 - 2 * gate.alpha)
+        result = replace(result, smallest_limit=max(0.0, -bound.low if metric.direction == "higher" else bound.high))
+    exact = isinstance(test.result, Exact)
+    result = replace(
+        result,
+        interval=None if isinstance(shown, Exact) else shown.interval(1 - gate.alpha),
+        p_value=test.p_fail,
+        p_pass=test.p_pass,
+        mde=power.minimum_detectable_effect(test.result, alpha=gate.alpha, power=gate.power),
+        n=None if exact and isinstance(measured.candidate, Value) else test.result.n,
+        method=test.result.method + ("" if metric.aggregate == "mean" else f" of the linearised {metric.aggregate}"),
+        noise=test.result.covers,
+    )
+    return _Draft(result, test, measured.warning)
+
+
+def _relative_test(rule: Rule, result: RuleResult, measured: Measured, metric: MetricConfig, difference: Inference) -> _Test:
+    """max_regression fails where the metric is worse by more than the limit, min_improvement where it isn't better by it.
+
+    An absolute limit tests candidate − baseline against ∓limit; a relative one tests candidate − (1 ∓ limit) · baseline
+    against 0, with the sign turned for a negative baseline, so that 10% of it is always an amount.
+    """
+    better = 1.0 if metric.direction == "higher" else -1.0
+    allowed = -better if rule.kind == "max_regression" else better
+    fail: Alternative = "less" if metric.direction == "higher" else "greater"
+    if not rule.limit.relative:
+        return _Test(difference, allowed * rule.limit.value, fail)
+    sign = 1.0 if result.baseline is not None and result.baseline > 0 else -1.0
+    return _Test(measured.difference(baseline_weight=1 + allowed * sign * rule.limit.value), 0.0, fail)
+
+
+def _flips(rule: Rule, draft: RuleResult, comparison: Comparison) -> RuleResult:
+    column = str(rule.must_not_flip)
+    flips = comparison.flips(rule.metric, only=column)
+    draft = replace(draft, method="count of flips", noise="these examples only")
+    if flips is None:
+        reason = f"{phrases.where(draft)}: flips need paired 0/1 scores and a true/false column `{column}` in both score tables"
+        return replace(draft, reason=reason)
+    if flips.n == 0:
+        return replace(draft, n=0, reason=f"{phrases.where(draft)}: no example has `{column}` set, so nothing is protected")
+    outcome: verdict.RuleOutcome = "fail" if flips.worse else "pass"
+    return replace(draft, n=flips.n, outcome=outcome, reason=phrases.flips(draft, flips, column))
+
+
+def _adjusted(drafts: list[_Draft]) -> list[_Draft]:
+    """Holm over all rules relative to the baseline that have a test with an error rate."""
+    family = [
+        index
+        for index, draft in enumerate(drafts)
+        if draft.test is not None and not isinstance(draft.test.result, Exact) and draft.result.kind not in {"min", "max"}
+    ]
+    adjusted = dict(zip(family, multiplicity.holm([drafts[i].result.p_value or 0.0 for i in family]), strict=True))
+    return [
+        replace(draft, result=replace(draft.result, p_adjusted=adjusted.get(index, draft.result.p_value)))
+        for index, draft in enumerate(drafts)
+    ]
+
+
+def _decide(draft: _Draft, config: Config) -> RuleResult:
+    """Turn p-values into an outcome."""
+    result, test, gate = draft.result, draft.test, config.gate
+    if test is None or result.p_value is None or result.p_adjusted is None or result.p_pass is None:
+        return result
+    # Passing first: an exact value that lies on its limit meets it.
+    if result.p_pass <= gate.alpha:
+        return replace(result, outcome="pass", reason=phrases.passed(result))
+    if result.p_adjusted <= gate.alpha:
+        return replace(result, outcome="fail", reason=phrases.failed(result))
+    # On the failing side the correction makes the test harder: as much harder as it made this p-value larger.
+    failing = result.p_value < result.p_pass
+    alpha = gate.alpha * result.p_value / result.p_adjusted if failing and result.p_adjusted else gate.alpha
+    effect = power.minimum_detectable_effect(test.result, alpha=alpha, power=gate.power)
+    factor = None if effect is None else power.factor_to_settle(abs(test.result.estimate - test.null), effect)
+    return replace(result, outcome="inconclusive", to_settle=factor, reason=phrases.inconclusive(result, factor))
+
+
+def _advice(results: list[RuleResult], config: Config) -> list[str]:
+    """What a reader should know about the policy itself."""
+    zero = [r for r in results if r.kind == "max_regression" and r.limit.value == 0 and r.outcome == "inconclusive" and r.mde]
+    if not zero:
+        return []
+    worst = max(zero, key=lambda r: r.mde or 0.0)
+    text = (
+        f"{worst.where}: `max_regression: 0` can fail or be inconclusive, and hardly ever pass, since no finite test set "
+        f"proves that nothing was lost; with today's evidence the smallest limit that passes is {worst.smallest_limit:.2g} "
+        f"(alpha {config.gate.alpha:g})."
+    )
+    return [text]
+
+
+def _unique(texts: list[str]) -> list[str]:
+    return list(dict.fromkeys(texts))

@@ -1,0 +1,84 @@
+"""The one sentence that says why a rule has its outcome."""
+
+from __future__ import annotations
+
+from metricgate.comparison import Flips
+from metricgate.gate.verdict import RuleResult
+
+
+def where(rule: RuleResult) -> str:
+    """``accuracy`` or ``accuracy on label=8``."""
+    return rule.where
+
+
+def amount(value: float, *, rule: RuleResult) -> str:
+    """An amount of a metric: ``2.2 points`` for a share of examples, the plain number otherwise."""
+    return points(value) if rule.binary and rule.aggregate == "mean" else f"{value:.3g}"
+
+
+def points(share: float) -> str:
+    """A share as percentage points: ``2.2 points``."""
+    shown = f"{share * 100:.2g}"
+    return f"{shown} point{'s'[: shown != '1']}"
+
+
+def allowed(rule: RuleResult) -> str:
+    """The limit in the same words as ``amount``."""
+    return str(rule.limit) if rule.limit.relative else amount(rule.limit.value, rule=rule)
+
+
+def failed(rule: RuleResult) -> str:
+    """Why the rule failed."""
+    if rule.kind in {"min", "max"}:
+        side = "least" if rule.kind == "min" else "most"
+        return f"{where(rule)} is {rule.candidate:.4g}; at {side} {rule.limit} is allowed{_certainty(rule)}"
+    if rule.kind == "min_improvement":
+        return f"{where(rule)} {_moved(rule)}; it has to improve by more than {allowed(rule)}{_certainty(rule)}"
+    return f"{where(rule)} {_moved(rule)}; allowed is {allowed(rule)}{_certainty(rule)}"
+
+
+def passed(rule: RuleResult) -> str:
+    """Why the rule passed."""
+    if rule.kind in {"min", "max"}:
+        side = "least" if rule.kind == "min" else "most"
+        return f"{where(rule)} is {rule.candidate:.4g}, at {side} {rule.limit}"
+    if rule.kind == "min_improvement":
+        return f"{where(rule)} {_moved(rule)}, by more than {allowed(rule)}"
+    return f"{where(rule)} {_moved(rule)}; a loss of more than {allowed(rule)} is ruled out"
+
+
+def inconclusive(rule: RuleResult, factor: float | None) -> str:
+    """Why the rule can't say, and what would settle it."""
+    verb = "is within" if rule.kind == "max_regression" else "meets"
+    limit = f"the limit of {rule.limit if rule.kind in {'min', 'max'} else allowed(rule)}"
+    state = f"is {rule.candidate:.4g}" if rule.kind in {"min", "max"} else _moved(rule)
+    sentence = f"{where(rule)} {state}: the evidence does not show whether it {verb} {limit}"
+    if factor is None:
+        return sentence
+    if factor > 100:
+        return f"{sentence}; it lies so close to the limit that more data would hardly settle it"
+    return f"{sentence}; about {max(factor, 1.1):.2g} times the evidence (examples, and seeds) would"
+
+
+def flips(rule: RuleResult, found: Flips, column: str) -> str:
+    """How many protected examples turned."""
+    if not found.worse:
+        return f"{where(rule)}: none of {found.n} examples with `{column}` turned from right to wrong"
+    count = len(found.worse)
+    return f"{where(rule)}: {count} of {found.n} examples with `{column}` turned from right to wrong"
+
+
+def _moved(rule: RuleResult) -> str:
+    difference = rule.difference or 0.0
+    if difference == 0:
+        return "did not change"
+    verb = "rose" if difference > 0 else "fell"
+    return f"{verb} by {amount(abs(difference), rule=rule)}"
+
+
+def _certainty(rule: RuleResult) -> str:
+    if rule.mde is None or rule.p_adjusted is None:
+        return ""
+    p = "p < 0.0001" if rule.p_adjusted < 0.0001 else f"p = {rule.p_adjusted:.2g}"
+    corrected = ", corrected for all rules" if rule.p_value != rule.p_adjusted else ""
+    return f" ({p}{corrected})"

@@ -1,0 +1,228 @@
+"""``report.json``: the one document from which everything shown to people is rendered."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pydantic
+
+from metricgate.comparison import Comparison, Flips
+from metricgate.config import Kind
+from metricgate.errors import InputError, UsageError
+from metricgate.gate.verdict import RuleOutcome, RuleResult, Verdict
+from metricgate.run import Run
+
+SCHEMA: Literal["metricgate.report/1"] = "metricgate.report/1"
+MAX_BYTES = 256_000_000
+
+Number = Annotated[float, pydantic.Field(allow_inf_nan=False)]
+
+
+class _Part(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+
+class SideInfo(_Part):
+    """Candidate or baseline: which commit, how many runs, which seeds."""
+
+    commit: str | None = None
+    runs: int = 0
+    seeds: tuple[int, ...] = ()
+
+
+class IntervalInfo(_Part):
+    """A two-sided confidence interval; null where the value is exact."""
+
+    low: Number | None = None
+    high: Number | None = None
+    level: Number
+
+
+class RuleInfo(_Part):
+    """What one rule says; ``metricgate.gate.verdict.RuleResult`` explains each field."""
+
+    rule: int = 0
+    metric: str
+    slice: str | None = None
+    kind: Kind
+    limit: Number
+    relative: bool = False
+    direction: Literal["higher", "lower"]
+    aggregate: str = "mean"
+    binary: bool = False
+    baseline: Number | None = None
+    candidate: Number | None = None
+    difference: Number | None = None
+    interval: IntervalInfo
+    p_value: Number | None = None
+    p_adjusted: Number | None = None
+    p_pass: Number | None = None
+    mde: Number | None = None
+    smallest_limit: Number | None = None
+    to_settle: Number | None = None
+    n: int | None = None
+    method: str = ""
+    noise: str = ""
+    outcome: RuleOutcome
+    reason: str = ""
+
+
+class UntestedInfo(_Part):
+    """A slice with too few examples to test."""
+
+    metric: str
+    slice: str
+    n: int
+    min_n: int
+
+
+class FlipsInfo(_Part):
+    """The ids of examples that turned, by the majority of runs."""
+
+    metric: str | None = None
+    worse: tuple[str, ...] = ()
+    better: tuple[str, ...] = ()
+
+
+class Report(_Part):
+    """A report."""
+
+    schema_: Literal["metricgate.report/1"] = pydantic.Field(default=SCHEMA, alias="schema")
+    name: str = "model"
+    verdict: RuleOutcome
+    exit_code: Literal[0, 1, 3, 4]
+    reasons: tuple[str, ...] = ()
+    baseline: SideInfo
+    candidate: SideInfo
+    alpha: Number = 0.05
+    power: Number = 0.8
+    rules: tuple[RuleInfo, ...] = ()
+    untested_slices: tuple[UntestedInfo, ...] = ()
+    flips: FlipsInfo = FlipsInfo()
+    policy_changed: bool = False
+    policy_changes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def tests(self) -> int:
+        """How many rules Holm's correction counts."""
+        compared = ("max_regression", "min_improvement")
+        return sum(rule.kind in compared and rule.p_value is not None and rule.mde is not None for rule in self.rules)
+
+
+def build(
+    comparison: Comparison, verdict: Verdict, *, policy_changes: Sequence[str] = (), warnings: Sequence[str] = ()
+) -> Report:
+    """Put a comparison and its verdict into one document.
+
+    Args:
+        comparison: What was compared.
+        verdict: What the rules say.
+        policy_changes: How the candidate's policy differs from the one that judged, one line each.
+        warnings: What the caller has to add to the verdict's own.
+    """
+    config = comparison.config
+    return Report(
+        name=config.name,
+        verdict=verdict.verdict,
+        exit_code=int(verdict.exit_code),
+        reasons=verdict.reasons,
+        baseline=_side(comparison.baseline.runs),
+        candidate=_side(comparison.candidate.runs),
+        alpha=config.gate.alpha,
+        power=config.gate.power,
+        rules=tuple(_rule(rule, level=1 - config.gate.alpha) for rule in verdict.rules),
+        untested_slices=tuple(UntestedInfo(metric=u.metric, slice=u.slice, n=u.n, min_n=u.min_n) for u in verdict.untested),
+        flips=_flips(comparison),
+        policy_changed=bool(policy_changes),
+        policy_changes=tuple(policy_changes),
+        warnings=(*verdict.warnings, *warnings),
+    )
+
+
+def to_json(report: Report) -> str:
+    """The document as text: sorted keys, finite numbers, the same bytes for the same report."""
+    return json.dumps(report.model_dump(mode="json", by_alias=True), indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
+def read(path: Path) -> Report:
+    """Read a report.
+
+    Raises:
+        UsageError: There is no such file.
+        InputError: The file is not a ``metricgate.report/1`` document.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{path.stat().st_size:,} bytes", where=str(path), expected=f"at most {MAX_BYTES:,}")
+        text = path.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"the report can't be read: {error.strerror}",
+            where=str(path),
+            expected="a report.json",
+            fix="write one with `metricgate compare BASELINE CANDIDATE --json report.json`",
+        ) from None
+    try:
+        return Report.model_validate_json(text)
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(
+            f"{where + ': ' if where else ''}{first['msg']}", where=str(path), expected=f"a {SCHEMA} document"
+        ) from None
+
+
+def _side(runs: Sequence[Run]) -> SideInfo:
+    commits = {run.record.commit for run in runs if run.record.commit}
+    seeds = sorted(run.record.seed for run in runs if run.record.seed is not None)
+    return SideInfo(commit=commits.pop() if len(commits) == 1 else None, runs=len(runs), seeds=tuple(seeds))
+
+
+def _rule(rule: RuleResult, *, level: float) -> RuleInfo:
+    interval = rule.interval
+    return RuleInfo(
+        rule=rule.rule,
+        metric=rule.metric,
+        slice=rule.slice,
+        kind=rule.kind,
+        limit=rule.limit.value,
+        relative=rule.limit.relative,
+        direction=rule.direction,
+        aggregate=rule.aggregate,
+        binary=rule.binary,
+        baseline=_finite(rule.baseline),
+        candidate=_finite(rule.candidate),
+        difference=_finite(rule.difference),
+        interval=IntervalInfo(
+            low=_finite(interval.low) if interval else None, high=_finite(interval.high) if interval else None, level=level
+        ),
+        p_value=_finite(rule.p_value),
+        p_adjusted=_finite(rule.p_adjusted),
+        p_pass=_finite(rule.p_pass),
+        mde=_finite(rule.mde),
+        smallest_limit=_finite(rule.smallest_limit),
+        to_settle=_finite(rule.to_settle),
+        n=rule.n,
+        method=rule.method,
+        noise=rule.noise,
+        outcome=rule.outcome,
+        reason=rule.reason,
+    )
+
+
+def _flips(comparison: Comparison) -> FlipsInfo:
+    """The flips of the first metric, in the order of the rules, whose scores are 0 or 1."""
+    for metric in dict.fromkeys(rule.metric for rule in comparison.config.rules):
+        flips: Flips | None = comparison.flips(metric)
+        if flips is not None:
+            return FlipsInfo(metric=metric, worse=flips.worse, better=flips.better)
+    return FlipsInfo()
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

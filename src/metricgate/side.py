@@ -1,0 +1,109 @@
+"""One side of a comparison: its runs, with their score tables brought into one order."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metricgate.errors import InputError
+from metricgate.run import Run
+from metricgate.score_table import Groups, ScoreTable
+from metricgate.stats.means import Scores, Value
+
+
+class Side:
+    """The runs of one side, their score tables brought into one order."""
+
+    def __init__(self, runs: Sequence[Run], *, label: str, reference: ScoreTable | None = None) -> None:
+        self.runs = tuple(runs)
+        self.label = label
+        self.tables: tuple[ScoreTable, ...] = ()
+        self.orders: tuple[NDArray[np.int64] | None, ...] = ()
+        self.mismatch = ""
+        tables = [run.scores for run in self.runs if run.scores is not None]
+        if not tables or len(tables) != len(self.runs):
+            return
+        self.tables = tuple(tables)
+        first = reference if reference is not None else tables[0]
+        if not all(table.has_ids for table in (first, *tables)):
+            self.orders = tuple(None for _ in tables)
+            return
+        orders = []
+        for table in tables:
+            alignment = first.align(table)
+            if alignment.order is None:
+                if reference is None:
+                    raise InputError(
+                        f"its test set is not that of {first.path}: {_difference(alignment.missing, alignment.extra)}",
+                        where=str(table.path),
+                        expected=f"the same example ids in every run of the {label}",
+                        fix="evaluate every run on the same test set, or compare the runs separately",
+                    )
+                self.mismatch = _difference(alignment.missing, alignment.extra, alignment.examples)
+                self.orders = ()
+                return
+            orders.append(None if _in_order(alignment.order) else alignment.order)
+        self.orders = tuple(orders)
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether every run has a score table."""
+        return bool(self.tables)
+
+    @property
+    def has_ids(self) -> bool:
+        """Whether every run's examples have ids."""
+        return self.has_scores and all(table.has_ids for table in self.tables)
+
+    def has_column(self, column: str) -> bool:
+        """Whether every run has scores in that column."""
+        return self.has_scores and all(column in table.columns for table in self.tables)
+
+    def matrix(self, column: str) -> Scores:
+        """The scores of a column, shape (runs, n), in the common order."""
+        first = self.tables[0]
+        result = np.empty((len(self.tables), first.n), dtype=np.float64)
+        orders = self.orders or tuple(None for _ in self.tables)
+        for row, table, order in zip(result, self.tables, orders, strict=True):
+            scores = table.scores(column)
+            if len(scores) != len(row):
+                raise InputError(
+                    f"{len(scores):,} examples, and {first.path} has {len(row):,}",
+                    where=str(table.path),
+                    expected="the same test set in every run",
+                )
+            row[:] = scores if order is None else scores[order]
+        return result
+
+    def groups(self, column: str) -> Groups:
+        """The values of a slice or cluster column, in the common order."""
+        groups = self.tables[0].groups(column)
+        order = self.orders[0] if self.orders else None
+        return groups if order is None else Groups(groups.codes[order], groups.names)
+
+    def value(self, metric: str) -> Value | None:
+        """The metric as the runs state it; None where one of them doesn't."""
+        metrics = [run.metrics.get(metric) for run in self.runs]
+        known = [metric for metric in metrics if metric is not None]
+        if not known or len(known) != len(metrics):
+            return None
+        stderrs = [metric.stderr for metric in known if metric.stderr is not None]
+        sizes = [metric.n for metric in known if metric.n is not None]
+        return Value(
+            value=float(np.mean([metric.value for metric in known])),
+            runs=len(known),
+            stderr=float(np.sqrt(np.mean(np.square(stderrs)))) if len(stderrs) == len(known) else None,
+            n=min(sizes) if len(sizes) == len(known) else None,
+        )
+
+
+def _in_order(order: NDArray[np.int64]) -> bool:
+    return bool((order == np.arange(len(order))).all())
+
+
+def _difference(missing: int, extra: int, examples: Iterable[str] = ()) -> str:
+    names = ", ".join(itertools.islice(examples, 3))
+    return f"{missing:,} ids are missing and {extra:,} are new" + (f" (such as {names})" if names else "")
