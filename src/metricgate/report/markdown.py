@@ -62,7 +62,6 @@ def _render(report: Report, detail: _Detail, *, shortened: bool) -> str:
     rules = summary.table_rules(report)
     shown = rules[: detail.rules]
     sliced = summary.slices(report)
-    worse = sum(summary.may_be_worse(rule, alpha=report.alpha) for rule in sliced)
     table = _table(report, shown) if shown else ""
     if len(rules) > len(shown):
         table += f"\n\n{len(rules) - len(shown)} more rules are not shown."

@@ -93,6 +93,13 @@ def may_be_worse(rule: RuleInfo, *, alpha: float) -> bool:
     return rule.outcome == "fail" or (rule.outcome == "inconclusive" and rule.p_value is not None and rule.p_value <= alpha)
 
 
+def slices_title(report: Report) -> str:
+    """``Slices: 1 of 10 may be worse``."""
+    sliced = slices(report)
+    worse = sum(may_be_worse(rule, alpha=report.alpha) for rule in sliced)
+    return f"Slices: {worse or 'none'} of {len(sliced)} {'may be' if worse else 'looks'} worse"
+
+
 def row(rule: RuleInfo) -> Row:
     """One line of a table."""
     name = rule.metric if rule.aggregate == "mean" else f"{rule.metric} {rule.aggregate}"
@@ -162,10 +169,10 @@ def detectable(rule: RuleInfo, report: Report) -> str:
         return ""
     limit = rule.limit * abs(rule.baseline or 0.0) if rule.relative else rule.limit
     word = "drop" if rule.direction == "higher" else "rise"
-    alone = "" if report.tests <= 1 else ", as the only rule,"
+    alone = "" if report.tests <= 1 else ", were it the only rule"
     return (
-        f"a {word} of {numbers.amount(limit + rule.mde, rule)} would{alone} have been blocked with "
-        f"{report.power * 100:g}% probability"
+        f"a {word} of {numbers.amount(limit + rule.mde, rule)} would have been blocked with "
+        f"{report.power * 100:g}% probability{alone}"
     )
 
 

@@ -27,8 +27,7 @@ def render(report: Report) -> str:
         parts.append(f"⚠️  This change edits the policy; it was judged by the policy of the base branch:{changes}")
     sliced = summary.slices(report)
     if sliced:
-        worse = sum(summary.may_be_worse(rule, alpha=report.alpha) for rule in sliced)
-        parts.append(f"Slices: {worse} of {len(sliced)} may be worse\n{_table(report, sliced)}")
+        parts.append(f"{summary.slices_title(report)}\n{_table(report, sliced)}")
     if small := summary.untested(report, limit=20):
         parts.append(plain.text(small, limit=2000))
     if report.flips.metric is not None:

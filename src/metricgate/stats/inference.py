@@ -124,7 +124,8 @@ class Exact:
 def satterthwaite(components: Sequence[Component], *, floor: float = 0.0) -> Component:
     """The sum of independent variance estimates, and its approximate degrees of freedom.
 
-    df = (Σ v_j)² / Σ (v_j² / df_j), Satterthwaite, Biometrics Bulletin 2 (1946) 110-114.
+    df = (Σ v_j)² / Σ (v_j² / df_j), Satterthwaite, Biometrics Bulletin 2 (1946) 110-114. For a plain sum that lies between the
+    smallest df_j and their sum; where parts were subtracted or the floor holds it could fall below, and is kept from it.
 
     Args:
         components: The parts; subtracted parts have a negative variance and count in the denominator as they are.
@@ -134,7 +135,9 @@ def satterthwaite(components: Sequence[Component], *, floor: float = 0.0) -> Com
     spread = math.fsum(part.variance**2 / part.df for part in components if math.isfinite(part.df))
     if total <= 0:
         raise UndecidableError("the variance is zero")
-    return Component(total, total**2 / spread if spread > 0 else math.inf)
+    if spread == 0:
+        return Component(total, math.inf)
+    return Component(total, max(total**2 / spread, min(part.df for part in components)))
 
 
 def t_cdf(t: float, *, df: float) -> float:
