@@ -26,7 +26,7 @@ def find(folder: Path) -> Path | None:
     Raises:
         InputError: There are several.
     """
-    found = sorted(path for path in folder.glob(f"{STEM}.*") if detect(path) and path.is_file())
+    found = all_in(folder)
     if len(found) > 1:
         names = " and ".join(path.name for path in found)
         raise InputError(
@@ -36,6 +36,11 @@ def find(folder: Path) -> Path | None:
             fix="delete the ones that the evaluation did not write last",
         )
     return found[0] if found else None
+
+
+def all_in(folder: Path) -> tuple[Path, ...]:
+    """Every score table of a folder, by name."""
+    return tuple(sorted(path for path in folder.glob(f"{STEM}.*") if detect(path) and path.is_file()))
 
 
 def read(path: Path, *, id: str) -> ScoreTable:  # noqa: A002  # the configuration's word for the column

@@ -1,0 +1,137 @@
+"""Evaluates runs that were trained: the model put back, the user's command, what it wrote collected into ``run.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from metricgate import run as runs
+from metricgate.config import Config, Evaluate
+from metricgate.errors import UsageError
+from metricgate.evaluate import collection, fingerprint
+from metricgate.formats import metrics_json, scores
+from metricgate.run import RunRecord
+from metricgate.train import command, run_folder
+from metricgate.train.command import Command, Usage
+from metricgate.train.console import Console
+from metricgate.train.model import ModelPath
+from metricgate.train.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Evaluates the runs of a folder.
+
+    Without an ``evaluate`` section the training wrote metrics and scores, and they are only collected. With one, only what
+    the evaluation writes counts: ``metrics.json`` and ``scores.*`` are removed before it starts, so that nothing stale can
+    pass for its result.
+
+    Attributes:
+        config: What to run, and what it has to write.
+        root: The repository root, absolute, where the command runs.
+        environ: The environment that the command inherits.
+        console: Where output and progress go.
+    """
+
+    config: Config
+    root: Path
+    environ: Mapping[str, str]
+    console: Console
+
+    def evaluate(self, folder: RunFolder) -> RunRecord:
+        """Evaluate one run; its ``run.json`` is of stage ``evaluated`` afterwards.
+
+        Raises:
+            UsageError: The folder holds no run that was trained.
+            CommandError: The command failed.
+            StageError: The run's model is gone or changed.
+            InputError: What the commands wrote is not what the configuration says.
+        """
+        trained = self._trained(folder)
+        digest = self._fingerprint
+        usage = self._run(folder, self.config.evaluate, trained) if self.config.evaluate else None
+        collected = collection.collect(folder.path, self.config)
+        record = trained.model_copy(
+            update={
+                "stage": "evaluated",
+                "metrics": dict(collected.metrics),
+                "times": trained.times.model_copy(update={"evaluate_s": round(usage.wall_s, 3) if usage else None}),
+                "fingerprints": trained.fingerprints.model_copy(update={"test_set": collected.test_set, "evaluation": digest}),
+            }
+        )
+        runs.write_record(folder.path, record)
+        return record
+
+    @cached_property
+    def _fingerprint(self) -> str | None:
+        return fingerprint.of_evaluation(self.config, root=self.root, environ=self.environ)
+
+    def _trained(self, folder: RunFolder) -> RunRecord:
+        record = runs.read_record(folder.path)
+        if record is None:
+            raise UsageError(
+                "the folder holds no run that was trained",
+                where=str(folder.path),
+                expected=f"a {runs.RUN_FILE} that `metricgate train` wrote",
+                fix="metricgate run        # trains and evaluates",
+            )
+        return record.model_copy(update={"stage": "trained", "metrics": {}})
+
+    def _run(self, folder: RunFolder, evaluate: Evaluate, trained: RunRecord) -> Usage:
+        model = ModelPath.of(self.config.model, root=self.root) if self.config.model else None
+        if model and trained.model_digest:
+            model.put_back(folder.path, expected=trained.model_digest)
+        # From here until the end the run is not evaluated, whatever an earlier evaluation found.
+        runs.write_record(folder.path, trained)
+        for stale in (folder.path / metrics_json.FILE, *scores.all_in(folder.path), folder.path / run_folder.EVALUATE_LOG):
+            stale.unlink(missing_ok=True)
+        folder.checkpoints.mkdir(parents=True, exist_ok=True)
+        work = Command(
+            line=evaluate.run,
+            label=f"evaluation of seed {folder.seed}",
+            cwd=self.root,
+            environ=folder.variables(self.environ, model_path=model.path if model else None),
+            log=folder.path / run_folder.EVALUATE_LOG,
+            timeout_s=evaluate.timeout,
+        )
+        try:
+            return command.run(work, console=self.console)
+        finally:
+            folder.discard_checkpoints()
+
+
+def evaluate(
+    config: Config,
+    *,
+    root: Path,
+    run_dir: Path,
+    environ: Mapping[str, str],
+    console: Console,
+    seeds: Sequence[int] | None = None,
+) -> tuple[Path, ...]:
+    """Evaluate every run in a folder, or those of some seeds; the arguments are those of ``Evaluator``.
+
+    Returns:
+        The run folders, by seed.
+
+    Raises:
+        UsageError: There is no run, or not of every seed that was asked for.
+        MetricgateError: As ``Evaluator.evaluate``; the runs before the one that failed are done.
+    """
+    there = run_folder.existing(run_dir)
+    wanted = {folder.seed for folder in there} if seeds is None else set(seeds)
+    missing = sorted(wanted - {folder.seed for folder in there})
+    if missing or not there:
+        raise UsageError(
+            f"there is no run of seed {missing[0]}" if missing else "there is no run to evaluate",
+            where=str(run_dir),
+            expected="a folder seed-<seed> for every run that was trained",
+            fix="metricgate train       # or say where the runs are: --run-dir FOLDER",
+        )
+    evaluator = Evaluator(config=config, root=root.absolute(), environ=environ, console=console)
+    chosen = [folder for folder in there if folder.seed in wanted]
+    for folder in chosen:
+        evaluator.evaluate(folder)
+    return tuple(folder.path for folder in chosen)
