@@ -73,9 +73,7 @@ def _render(report: Report, detail: _Detail, *, shortened: bool) -> str:
         footnote=_prose(summary.footnote(shown), limit=1000),
         warnings=[_prose(warning, limit=detail.reason) for warning in report.warnings[: detail.warnings]],
         slices=_slices(report, sliced, detail) if sliced or report.untested_slices else "",
-        slices_title=f"Slices: {worse} of {len(sliced)} may be worse"
-        if worse
-        else f"Slices: none of {len(sliced)} looks worse",
+        slices_title=summary.slices_title(report),
         untested=_prose(summary.untested(report, limit=detail.slices), limit=5000),
         chart=_chart(sliced) if detail.chart else "",
         flips_title=_flips_title(report),
