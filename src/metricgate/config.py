@@ -35,6 +35,8 @@ class Limit(NamedTuple):
 
 
 def _parse_limit(value: object) -> object:
+    if isinstance(value, Limit):
+        return value
     if isinstance(value, str) and (match := _PERCENT.fullmatch(value.strip())):
         return Limit(float(match[1]) / 100, relative=True)
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf"):
