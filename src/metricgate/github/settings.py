@@ -1,0 +1,175 @@
+"""What an action was told: one frozen object, made from the environment in one place.
+
+Inputs arrive as ``METRICGATE_INPUT_<NAME>``, which every ``action.yml`` sets itself: GitHub gives composite steps no
+``INPUT_*``, and what a local runner sets beyond GitHub must not be relied on.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Literal, TypeVar, cast, get_args
+
+from metricgate.config import FILE_NAME
+from metricgate.errors import UsageError
+
+Stage = Literal["check", "train", "evaluate", "baseline", "compare", "gate"]
+Comment = Literal["always", "on_change", "on_problem", "never"]
+
+PREFIX = "METRICGATE_INPUT_"
+
+# Which inputs each action has. The action.yml files and the README are tested against it.
+INPUTS: Mapping[Stage, tuple[str, ...]] = {
+    "check": ("config", "baseline", "seeds", "token", "comment"),
+    "train": ("config", "run-dir", "seeds"),
+    "evaluate": ("config", "run-dir"),
+    "baseline": ("config", "run-dir", "seeds"),
+    "compare": ("config", "baseline", "candidate", "needs"),
+    "gate": ("report",),
+}
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The inputs of an action and what GitHub says about the job.
+
+    Attributes:
+        stage: The action.
+        workspace: The root of the checkout; relative paths start here.
+        config: The configuration file, relative to the root of the repository, so that it can be read from any commit.
+        run_dir: Where the runs are written; None for the default.
+        seeds: Which seeds to train instead of those of the configuration; None for those.
+        baseline: A folder of runs to compare with; None to find one.
+        candidate: The folder of runs under test.
+        report: A report to exit with.
+        needs: The results of the jobs that this one needs, such as ``{"train": "success"}``.
+        comment: When to comment on the pull request.
+        token: For GitHub's API; empty without one. Never part of the object's text.
+        repository: ``owner/name``.
+        temporary: A folder that the runner empties after the job.
+        event_name: What triggered the workflow.
+        event_file: The event's payload.
+        output_file: Where outputs go; None outside an action.
+        summary_file: Where the step summary goes; None outside an action.
+    """
+
+    stage: Stage
+    workspace: Path
+    config: PurePosixPath
+    run_dir: Path | None = None
+    seeds: tuple[int, ...] | None = None
+    baseline: Path | None = None
+    candidate: Path | None = None
+    report: Path | None = None
+    needs: Mapping[str, str] = field(default_factory=dict)
+    comment: Comment = "on_change"
+    token: str = field(default="", repr=False)
+    repository: str = ""
+    temporary: Path = field(default_factory=lambda: Path(tempfile.gettempdir()))
+    event_name: str = ""
+    event_file: Path | None = None
+    output_file: Path | None = None
+    summary_file: Path | None = None
+
+
+def variable(name: str) -> str:
+    """The environment variable that carries the input ``name``."""
+    return PREFIX + name.upper().replace("-", "_")
+
+
+def from_environment(stage: Stage, environ: Mapping[str, str]) -> Settings:
+    """Read the settings of an action.
+
+    Raises:
+        UsageError: Inputs that can't be right; the message lists all of them.
+    """
+    mistakes: list[str] = []
+    workspace = Path(environ.get("GITHUB_WORKSPACE") or Path.cwd())
+
+    def read(name: str, parse: Callable[[str], T], default: T) -> T:
+        text = environ.get(variable(name), "").strip() if name in INPUTS[stage] else ""
+        if not text:
+            return default
+        try:
+            return parse(text)
+        except ValueError as error:
+            mistakes.append(f"`{name}` is {text[:100]!r}: {error}")
+            return default
+
+    def path(text: str) -> Path:
+        return workspace / text
+
+    def file_of(name: str) -> Path | None:
+        return Path(environ[name]) if environ.get(name) else None
+
+    settings = Settings(
+        stage=stage,
+        workspace=workspace,
+        config=read("config", _inside, PurePosixPath(FILE_NAME)),
+        run_dir=read("run-dir", path, None),
+        seeds=read("seeds", _seeds, None),
+        baseline=read("baseline", path, None),
+        candidate=read("candidate", path, None),
+        report=read("report", path, None),
+        needs=read("needs", _needs, {}),
+        comment=read("comment", _comment, "on_change"),
+        token=read("token", str, ""),
+        repository=environ.get("GITHUB_REPOSITORY", ""),
+        temporary=Path(environ.get("RUNNER_TEMP") or tempfile.gettempdir()),
+        event_name=environ.get("GITHUB_EVENT_NAME", ""),
+        event_file=file_of("GITHUB_EVENT_PATH"),
+        output_file=file_of("GITHUB_OUTPUT"),
+        summary_file=file_of("GITHUB_STEP_SUMMARY"),
+    )
+    if stage == "compare" and settings.candidate is None and not settings.needs:
+        mistakes.append("`candidate` is empty: should be the folder with the runs under test")
+    if stage == "gate" and settings.report is None:
+        mistakes.append("`report` is empty: should be the output `report` of the action that compares")
+    if mistakes:
+        raise UsageError(
+            "\n".join(["the inputs of the action can't be used", *(f"  - {mistake}" for mistake in mistakes)]),
+            where="with:",
+        )
+    return settings
+
+
+def _inside(text: str) -> PurePosixPath:
+    path = PurePosixPath(text)
+    if path.is_absolute() or ".." in path.parts:
+        message = "should be a path inside the repository, relative to its root"
+        raise ValueError(message)
+    return path
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    parts = [part for part in re.split(r"[,\s]+", text.strip("[] ")) if part]
+    if not parts or not all(re.fullmatch(r"\d{1,18}", part) for part in parts) or len(set(parts)) != len(parts):
+        message = "should be different whole numbers such as 0,1,2"
+        raise ValueError(message)
+    return tuple(int(part) for part in parts)
+
+
+def _comment(text: str) -> Comment:
+    if text in get_args(Comment):
+        return cast("Comment", text)
+    message = f"should be one of {', '.join(get_args(Comment))}"
+    raise ValueError(message)
+
+
+def _needs(text: str) -> Mapping[str, str]:
+    message = "should be ${{ toJSON(needs) }}"
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError(message) from None
+    if not isinstance(document, dict) or not all(
+        isinstance(job, dict) and isinstance(job.get("result"), str) for job in document.values()
+    ):
+        raise ValueError(message)
+    return {name: job["result"] for name, job in document.items()}
