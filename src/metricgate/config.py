@@ -54,6 +54,14 @@ def _parse_duration(value: object) -> object:
     raise ValueError(message)
 
 
+def _not_empty(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    # Not `min_length`: pydantic checks that before the items, and a mistake in the only item would be reported twice.
+    if not values:
+        message = "should have at least one entry; leave the line out for the default"
+        raise ValueError(message)
+    return values
+
+
 LimitField = Annotated[
     Limit,
     pydantic.PlainValidator(_parse_limit),
@@ -77,9 +85,13 @@ class Train(_Section):
 
     run: Text
     """Any command, run by bash at the repository root, once a seed. It reads METRICGATE_SEED and METRICGATE_MODEL."""
-    seeds: Annotated[tuple[Annotated[int, pydantic.Field(ge=0)], ...], pydantic.Field(min_length=1)] = (0,)
+    seeds: Annotated[
+        tuple[Annotated[int, pydantic.Field(ge=0)], ...],
+        pydantic.AfterValidator(_not_empty),
+        pydantic.Field(json_schema_extra={"minItems": 1}),
+    ] = (0,)
     """One run each. Three or more make the training noise known."""
-    timeout: Duration = 6 * 3600.0
+    timeout: Annotated[Duration, pydantic.Field(json_schema_extra={"default": "6h"})] = 6 * 3600.0
     """How long one training may take, such as 90s, 30m, 6h."""
     retries: Annotated[int, pydantic.Field(ge=0, le=20)] = 0
     """How often a training that crashed or was preempted is started again; METRICGATE_CHECKPOINT_DIR survives."""
@@ -100,7 +112,7 @@ class Evaluate(_Section):
 
     run: Text
     """Any command, run by bash at the repository root. It writes metrics.json and scores.* to METRICGATE_RUN_DIR."""
-    timeout: Duration = 3600.0
+    timeout: Annotated[Duration, pydantic.Field(json_schema_extra={"default": "1h"})] = 3600.0
     """How long one evaluation may take."""
     inputs: tuple[Text, ...] = ()
     """Files or globs that the evaluation depends on, beyond those that the command names."""
@@ -183,7 +195,10 @@ class Gate(_Section):
     """What the verdict is when there is nothing to compare with."""
     on_not_comparable: Outcome = "fail"
     """What the verdict is when the test set changed, or a metric or slice vanished."""
-    rules: Annotated[tuple[Rule, ...], pydantic.Field(min_length=1)] | None = None
+    rules: (
+        Annotated[tuple[Rule, ...], pydantic.AfterValidator(_not_empty), pydantic.Field(json_schema_extra={"minItems": 1})]
+        | None
+    ) = None
     """The rules. Without any, no metric may get worse (`max_regression: 0` for each)."""
 
 
@@ -255,4 +270,4 @@ def _flatten(value: object, path: str = "") -> dict[str, str]:
 def schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of ``metricgate.yaml``."""
     document = Config.model_json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "metricgate.yaml", **document}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **document, "title": "metricgate.yaml"}
