@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from metricgate.errors import ExitCode, MetricgateError
 
@@ -167,21 +168,34 @@ def _init(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from metricgate import pipeline
-
-    return pipeline.main(options.config, stages=("train", "evaluate"), run_dir=options.run_dir, seeds=options.seeds)
+    return _produce(options, "train", "evaluate")
 
 
 def _train(options: argparse.Namespace) -> int:
-    from metricgate import pipeline
-
-    return pipeline.main(options.config, stages=("train",), run_dir=options.run_dir, seeds=options.seeds)
+    return _produce(options, "train")
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from metricgate import pipeline
+    return _produce(options, "evaluate")
 
-    return pipeline.main(options.config, stages=("evaluate",), run_dir=options.run_dir, seeds=options.seeds)
+
+def _produce(options: argparse.Namespace, *stages: Literal["train", "evaluate"]) -> int:
+    """Run stages at the folder of the configuration; the run folder is the only thing on standard output."""
+    from metricgate import pipeline
+    from metricgate.train import Console
+
+    config: Path = options.config
+    made = pipeline.produce(
+        config.parent,
+        console=Console(output=sys.stderr.buffer, progress=sys.stderr),
+        environ=os.environ,
+        config=Path(config.name),
+        stages=stages,
+        run_dir=options.run_dir,
+        seeds=options.seeds,
+    )
+    _print(f"{made}\n")
+    return ExitCode.PASSED
 
 
 def _compare(options: argparse.Namespace) -> int:

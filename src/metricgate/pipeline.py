@@ -2,16 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from metricgate import formats
-from metricgate.comparison import Comparison
-from metricgate.config import Config
+from metricgate.config import FILE_NAME, Config
 from metricgate.errors import UsageError
-from metricgate.gate import judge
-from metricgate.report import document
-from metricgate.report.document import Report
+
+if TYPE_CHECKING:
+    from metricgate.report.document import Report
+    from metricgate.train import Console
+
+Stage = Literal["train", "evaluate"]
+
+
+def produce(
+    root: Path,
+    *,
+    console: Console,
+    environ: Mapping[str, str],
+    config: Path = Path(FILE_NAME),
+    stages: Sequence[Stage] = ("train", "evaluate"),
+    run_dir: Path | None = None,
+    seeds: Sequence[int] | None = None,
+) -> Path:
+    """Train and evaluate what is checked out at ``root``: one run a seed, each evaluated before the next is trained.
+
+    Args:
+        root: The repository root, where the commands run.
+        console: Where their output and the progress go.
+        environ: The environment that they inherit.
+        config: The configuration file, relative to ``root``.
+        stages: Both, or one of them alone.
+        run_dir: Where the runs go; by default ``.metricgate/runs/<commit>`` under ``root``.
+        seeds: Instead of those of the configuration.
+
+    Returns:
+        The folder with one run folder per seed.
+
+    Raises:
+        ConfigError: The configuration is missing or wrong, or lacks what the stage needs.
+        StageError: A command failed.
+        InputError: What it wrote is not what the configuration says.
+    """
+    from metricgate import config_file, workspace
+    from metricgate.evaluate import Evaluator, evaluate
+    from metricgate.train import Trainer
+    from metricgate.train.training import seeds_of
+
+    root = root.absolute()
+    loaded = config_file.load(root / config)
+    state = workspace.look(root)
+    folder = (run_dir or workspace.runs_folder(root, state)).absolute()
+    if "train" not in stages:
+        evaluate(loaded, root=root, run_dir=folder, environ=environ, console=console, seeds=seeds)
+        return folder
+    trainer = Trainer(
+        config=loaded,
+        root=root,
+        run_dir=folder,
+        seeds=seeds_of(loaded, seeds),
+        commit=state.commit,
+        environ=environ,
+        console=console,
+        clock=workspace.now,
+    )
+    evaluator = Evaluator(config=loaded, root=root, environ=environ, console=console)
+    for number, seed in enumerate(trainer.seeds, start=1):
+        console.say(f"seed {seed} ({number} of {len(trainer.seeds)})")
+        trained = trainer.train(seed)
+        if "evaluate" in stages:
+            evaluator.evaluate(trained)
+    return folder
 
 
 def compare(
@@ -37,6 +99,11 @@ def compare(
         UsageError: A path does not exist, or there is no candidate.
         InputError: A file is malformed.
     """
+    from metricgate import formats
+    from metricgate.comparison import Comparison
+    from metricgate.gate import judge
+    from metricgate.report import document
+
     column = config.scores.id
     candidate_runs = formats.read_runs(candidate, id=column)
     if not candidate_runs:

@@ -11,6 +11,8 @@ from metricgate.stats.means import TEST_SET
 ICONS = {"pass": "✅", "fail": "❌", "inconclusive": "⚪", "not_comparable": "⚠️"}
 WORDS = {"pass": "✅", "fail": "❌", "inconclusive": "⚪ not sure", "not_comparable": "⚠️ not comparable"}
 MEASURE_NOISE = "metricgate run --seeds 0,1,2"
+SLICES_IN_TABLE = 3
+"""The rest is one fold away."""
 TEST_SET_ONLY = f"{TEST_SET} only"
 
 
@@ -73,10 +75,11 @@ def lead(report: Report) -> str:
 
 
 def table_rules(report: Report) -> list[RuleInfo]:
-    """The rules of the first table: all that are not on slices, and the slices that fail or may be worse."""
-    return [rule for rule in report.rules if rule.slice is None] + [
+    """The rules of the first table: all that are not on slices, and the worst slices that fail or may be worse."""
+    worst = [
         rule for rule in slices(report) if rule.outcome in {"fail", "not_comparable"} or may_be_worse(rule, alpha=report.alpha)
     ]
+    return [rule for rule in report.rules if rule.slice is None] + worst[:SLICES_IN_TABLE]
 
 
 def slices(report: Report) -> list[RuleInfo]:
