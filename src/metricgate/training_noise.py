@@ -57,11 +57,11 @@ def estimate(sources: NoiseSources, own: tuple[Scores, ...], *, linearise: Linea
 
 def _pooled(mine: list[noise.Noise], theirs: list[noise.Noise]) -> tuple[noise.Noise, str]:
     runs = int(sum(item.df + 1 for item in mine))
-    source = f"{runs} runs here" if mine else ""
+    source = f"of {runs} runs" if mine else ""
     if theirs:
         commits = f"{len(theirs)} recorded commit{'s'[: len(theirs) != 1]}"
         try:
-            return noise.pool([*mine, *theirs], source=f"{source} and {commits}" if source else commits), ""
+            return noise.pool([*mine, *theirs], source=f"{source} and {commits}" if source else f"of {commits}"), ""
         except UndecidableError as error:
             if not mine:
                 worst = max(theirs, key=lambda item: item.variance)

@@ -158,7 +158,7 @@ def _chart(rules: list[RuleInfo]) -> str:
     if len(drawn) < 2:
         return ""
     names = ", ".join(f'"{plain.mermaid((rule.slice or "").partition("=")[2])}"' for rule in drawn)
-    bars = ", ".join(f"{rule.difference:.6g}" for rule in drawn)
+    bars = ", ".join(f"{(rule.difference or 0.0) + 0.0:.6g}" for rule in drawn)
     title = f'"{plain.mermaid(metric)}: difference by slice, worst first"'
     return f"```mermaid\nxychart-beta\n  title {title}\n  x-axis [{names}]\n  bar [{bars}]\n```"
 

@@ -22,7 +22,7 @@ def plain(value: float | None) -> str:
         shown = f"{value:.1f}"
     elif size >= 10:
         shown = f"{value:.2f}"
-    elif size >= 0.001:
+    elif size >= 0.00005:
         shown = f"{value:.4f}"
     else:
         shown = f"{value:.2e}"

@@ -12,8 +12,8 @@ from metricgate.stats.inference import Component, Exact, Inference, Student, Und
 from metricgate.stats.noise import Noise
 from metricgate.stats.proportions import PairedProportions, Proportion
 
-TEST_SET = "test set"
-TRAINING = "training noise"
+TEST_SET = "the test set"
+TRAINING = "the training noise"
 
 ROUNDING = 1e-12
 """Relative to the size of the scores."""
@@ -236,4 +236,4 @@ def _examples(side: Scores | Value) -> int | None:
 def _covers(noise: Noise | None) -> str:
     if noise is None:
         return f"{TEST_SET} only"
-    return f"{TEST_SET} and {TRAINING} ({noise.source})" if noise.source else f"{TEST_SET} and {TRAINING}"
+    return f"{TEST_SET} and {TRAINING} {noise.source}".rstrip()

@@ -80,12 +80,12 @@ def of_successive(values: Sequence[float]) -> Noise | None:
     differences = np.diff(np.asarray(values, dtype=np.float64))
     variance = float(np.median(np.square(differences))) / (2 * _MEDIAN_CHI2_1)
     df = max(1.0, _EFFICIENCY * len(differences))
-    return Noise(variance=variance, df=df, source=f"successive differences of {len(values)} single runs", groups=len(values))
+    return Noise(variance=variance, df=df, source=f"of {len(values)} successive single runs", groups=len(values))
 
 
 def given(sd: float) -> Noise:
     """Noise that was measured elsewhere and is taken as known."""
-    return Noise(variance=sd**2, df=math.inf, source="the configuration")
+    return Noise(variance=sd**2, df=math.inf, source="given in the configuration")
 
 
 def pool(noises: Sequence[Noise], *, source: str) -> Noise:

@@ -31,7 +31,7 @@ class PairedProportions:
         Tango, Statistics in Medicine 17 (1998) 891-908. The example is table II of Fagerland, Lydersen, Laake, BMC Medical
         Research Methodology 13 (2013) 91.
 
-    >>> result = PairedProportions(better=1, worse=7, n=21, covers="test set only")
+    >>> result = PairedProportions(better=1, worse=7, n=21, covers="the test set only")
     >>> [round(bound, 3) for bound in result.interval(0.95)[:2]]
     [-0.517, -0.026]
     """
