@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -271,27 +270,28 @@ class ScoreTable:
         return lambda text: text
 
     def _read_groups(self, column: Column) -> Groups:
-        canonical = self._same_in_all_formats(column)("t")
-        distinct = f"SELECT DISTINCT {column.value} AS v, {column.text} AS t FROM {self._file.source}"
-        # Hashing both sides makes the lookup a search among few integers; another salt for the day when two values collide.
-        for salt in itertools.count():
-            named = self._file.rows(f"SELECT hash(v, {salt}), {canonical} FROM ({distinct})")
-            if len({code for code, _ in named}) == len(named):
-                break
-        if any(name is None for _, name in named):
+        canonical = self._same_in_all_formats(column)("text")
+        distinct = f"SELECT DISTINCT {column.value} AS value, {column.text} AS text FROM {self._file.source}"
+        self._file.rows(
+            f"CREATE OR REPLACE TEMP TABLE named AS "
+            f"SELECT value, {canonical} AS name, row_number() OVER () - 1 AS k FROM ({distinct})"
+        )
+        named = [name for (name,) in self._file.rows("SELECT name FROM named ORDER BY k")]
+        if None in named:
             gap = self._file.arrays(f"SELECT {column.text} IS NULL AS v FROM {self._file.source}")["v"]
             raise InputError(
                 "no value in a column that names slices",
                 where=self._file.place(int(np.argmax(gap)), column.name),
                 fix="give every test example a value, such as 'other'",
             )
-        names = tuple(sorted({name for _, name in named}, key=natural_order))
+        names = tuple(sorted(set(named), key=natural_order))
         code_of = {name: code for code, name in enumerate(names)}
-        known = np.array([code for code, _ in named], dtype=np.uint64)
-        by_hash = np.argsort(known)
-        codes = np.array([code_of[name] for _, name in named], dtype=np.int32)[by_hash]
-        hashes = self._file.arrays(f"SELECT hash({column.value}, {salt}) AS h FROM {self._file.source}")["h"]
-        return Groups(_frozen(codes[np.searchsorted(known[by_hash], hashes)]), names)
+        code_of_k = np.array([code_of[name] for name in named], dtype=np.int32)
+        numbered = f"SELECT row_number() OVER () - 1 AS p, {column.value} AS value FROM {self._file.source}"
+        pairs = self._file.arrays(f"SELECT p, k FROM ({numbered}) JOIN named USING (value)")
+        codes = np.empty(self.n, dtype=np.int32)
+        codes[pairs["p"]] = code_of_k[pairs["k"]]
+        return Groups(_frozen(codes), names)
 
 
 def natural_order(name: str) -> tuple[Any, ...]:

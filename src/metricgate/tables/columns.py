@@ -22,7 +22,7 @@ class Column:
     Attributes:
         name: As in the file.
         kind: What its values are.
-        value: SQL of the value as it is stored; null where there is none.
+        value: SQL of the value, cheap to compare: equal where the text is equal; null where there is none.
         text: SQL of the value as text; null where there is none. NaN in a floating-point column counts as none.
         number: SQL of the value as a DOUBLE, true as 1; null where there is none or it is not a number.
     """

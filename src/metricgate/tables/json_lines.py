@@ -38,7 +38,9 @@ def scan(path: Path, link: Path) -> Scan:
             raise InputError("the objects are empty", expected="an id and scores in every line", where=str(path))
         columns.check_names(path, names)
         pointers = "[" + ", ".join(engine.literal(_pointer(name)) for name in names) + "]"
-        picked = ", ".join(f"v[{i + 1}] AS c{i}, t[{i + 1}] AS t{i}" for i in range(len(names)))
+        picked = ", ".join(
+            f"{_as_in_parquet(f'v[{i + 1}]', f't[{i + 1}]')} AS c{i}, t[{i + 1}] AS t{i}" for i in range(len(names))
+        )
         parquet = columns.convert(
             f"SELECT {picked} FROM "
             f"(SELECT json_extract_string(json, {pointers}) AS v, json_type(json, {pointers}) AS t FROM {lines})"
@@ -62,6 +64,13 @@ def line(path: Path, row: int) -> int | None:
 
 def _pointer(key: str) -> str:
     return "/" + key.replace("~", "~0").replace("/", "~1")
+
+
+def _as_in_parquet(text: str, type_: str) -> str:
+    # 1e16 comes out of the JSON reader with all its digits and out of a column of doubles as 1e+16. Integers stay exact.
+    double = f"TRY_CAST({text} AS DOUBLE)"
+    is_float = f"{type_} = 'DOUBLE' AND (contains({text}, '.') OR contains({text}, 'e')) AND isfinite({double})"
+    return f"CASE WHEN {is_float} THEN CAST({double} AS VARCHAR) ELSE {text} END"
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -9,7 +9,8 @@ from pathlib import Path
 from metricgate.tables import columns, engine
 from metricgate.tables.columns import Column, Kind, Scan
 
-_NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "FLOAT", "DOUBLE", "DECIMAL")
+_FLOATS = ("FLOAT", "DOUBLE")
+_NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "DECIMAL", *_FLOATS)
 
 
 def scan(path: Path, link: Path) -> Scan:
@@ -49,14 +50,16 @@ def _top_level(schema: list[tuple[str, int]]) -> list[str]:
     return names
 
 
-def _typed(name: str, value: str, type_: str) -> Column:
+def _typed(name: str, stored: str, type_: str) -> Column:
     kind: Kind = "text"
     if type_ == "BOOLEAN":
         kind = "boolean"
     elif type_.removeprefix("U").split("(")[0] in _NUMBERS and not type_.endswith("]"):
         kind = "number"
-    text = f"CAST({value} AS VARCHAR)"
-    if type_ in ("FLOAT", "DOUBLE"):
-        text = f"CASE WHEN isnan({value}) THEN NULL ELSE {text} END"
-    number = f"CAST({value} AS DOUBLE)" if kind != "text" else "CAST(NULL AS DOUBLE)"
+    text = f"CAST({stored} AS VARCHAR)"
+    # Of 0.0 and -0.0, equal and yet not the same text, neither may stand for the other; nor may lists that hold them.
+    value = stored if kind != "text" and type_ not in _FLOATS else text
+    if type_ in _FLOATS:
+        text = f"CASE WHEN isnan({stored}) THEN NULL ELSE {text} END"
+    number = f"CAST({stored} AS DOUBLE)" if kind != "text" else "CAST(NULL AS DOUBLE)"
     return Column(name, kind, value, text, number)
