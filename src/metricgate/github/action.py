@@ -9,11 +9,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
 from typing import TextIO
 
-from metricgate import pipeline, run
+from metricgate import config_file, evaluate, pipeline, run, train
 from metricgate.errors import ExitCode, MetricgateError, StageError, UsageError
 from metricgate.github import event, jobs, policy, presentation, settings
 from metricgate.github.checkout import Checkout
@@ -23,6 +24,7 @@ from metricgate.github.policy import Policy
 from metricgate.github.settings import Settings, Stage
 from metricgate.report import document, markdown
 from metricgate.report.document import Report
+from metricgate.train.console import Console
 
 # Which outputs each action has. The action.yml files and the README are tested against it.
 VERDICT = ("verdict", "exit-code", "report", "markdown", "comment-url")
@@ -34,6 +36,9 @@ OUTPUTS: Mapping[Stage, tuple[str, ...]] = {
     "compare": VERDICT,
     "gate": ("verdict", "exit-code"),
 }
+
+# What a step tells its runner with. The repository's code must not speak for metricgate: it could write our outputs.
+_RUNNER_FILES = frozenset({"GITHUB_OUTPUT", "GITHUB_ENV", "GITHUB_PATH", "GITHUB_STATE", "GITHUB_STEP_SUMMARY"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,31 +162,40 @@ def _base(job: Job) -> str | None:
     return job.checkout.base_of(job.work) if job.work.kind == "compare" else None
 
 
-def _one_stage(job: Job, stage: pipeline.Stage) -> int:
+def _one_stage(job: Job, stage: str) -> int:
     given = job.settings
     with job.runner.group(f"metricgate {stage}"), job.runner.foreign_output():
-        made = pipeline.produce(
-            given.workspace,
-            config=given.config,
-            stages=(stage,),
-            run_dir=given.run_dir,
-            seeds=given.seeds,
-            environ=job.environ,
-        )
+        made = _make_runs(job, given.workspace, stages=(stage,), run_dir=given.run_dir)
     job.runner.output("run-dir", str(made))
     return ExitCode.PASSED
 
 
 def _produce(job: Job, root: Path, run_dir: Path, *, what: str) -> Path:
     with job.runner.group(f"Train and evaluate {what}"), job.runner.foreign_output():
-        return pipeline.produce(
-            root,
-            config=job.settings.config,
-            stages=("train", "evaluate"),
-            run_dir=run_dir,
+        return _make_runs(job, root, stages=("train", "evaluate"), run_dir=run_dir)
+
+
+def _make_runs(job: Job, root: Path, *, stages: tuple[str, ...], run_dir: Path | None) -> Path:
+    """Train or evaluate (or both) the commit that is checked out at ``root``."""
+    config = config_file.load(root / job.settings.config, default_name=job.model_name)
+    commit = Checkout(root).head()
+    target = run_dir or root / ".metricgate" / "runs" / commit[:7]
+    environ = {name: value for name, value in job.environ.items() if name not in _RUNNER_FILES}
+    console = Console(output=sys.stdout.buffer, progress=sys.stderr)
+    if "train" in stages:
+        train.train(
+            config,
+            root=root,
+            run_dir=target,
+            environ=environ,
+            console=console,
+            clock=lambda: datetime.now(timezone.utc),
             seeds=job.settings.seeds,
-            environ=job.environ,
+            commit=commit,
         )
+    if "evaluate" in stages:
+        evaluate.evaluate(config, root=root, run_dir=target, environ=environ, console=console)
+    return target
 
 
 def _second_checkout(job: Job, base: str, run_dir: Path) -> Path | None:

@@ -1,0 +1,270 @@
+"""Runs the real actions with `act`, in scratch repositories, on the machine itself, without containers.
+
+What differs from GitHub is put right here: `act` cannot resolve `$/`, sets `INPUT_*` where GitHub sets none, and has no
+artifact storage of GitHub's protocol without a server; the remote actions are stood in for by small local ones.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+STAND_INS = Path(__file__).parent / "stand_ins"
+OWNER = "acme"
+SOURCE = f"{OWNER}/metricgate"
+REMOTE = f"https://github.com/{OWNER}/model"
+
+
+# `act` splits the path of the script that it runs at spaces, which GitHub's runner does not.
+BASH = """#!{bash}
+options=()
+while [ "${{1#-}}" != "$1" ] || [ "$1" = pipefail ]; do options+=("$1"); shift; done
+if [ ! -e "$1" ] && [ -e "$*" ]; then set -- "$*"; fi
+exec {bash} "${{options[@]}}" "$@"
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a workflow did.
+
+    Attributes:
+        code: The exit code of `act`: 0 if all jobs went well.
+        log: Everything that it said.
+        jobs: The result of each job that ran.
+        annotations: The errors, warnings and notices that a runner would show, such as ``error file=a,line=1::text``.
+        summaries: Everything that was written to step summaries.
+        artifacts: The folder with one folder for each artifact.
+    """
+
+    code: int
+    log: str
+    jobs: Mapping[str, str]
+    annotations: Sequence[str]
+    summaries: str
+    artifacts: Path
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A scratch repository with a model of twenty lines."""
+
+    root: Path
+
+    def git(self, *arguments: str) -> str:
+        identity = ["-c", "user.name=T", "-c", "user.email=t@example.com", "-c", "commit.gpgsign=false"]
+        command = ["git", "-C", str(self.root), *identity, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    def commit(self, message: str, files: Mapping[str, str]) -> str:
+        for name, text in files.items():
+            path = self.root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(textwrap.dedent(text).lstrip("\n"))
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", message)
+        return self.git("rev-parse", "HEAD")
+
+    def replace(self, name: str, old: str, new: str) -> Mapping[str, str]:
+        """The file with a text replaced, ready to be committed."""
+        text = (self.root / name).read_text()
+        assert old in text, f"{name} has no {old!r}"
+        return {name: text.replace(old, new)}
+
+    def change(self, branch: str, files: Mapping[str, str]) -> str:
+        """Commit a change on a branch of its own, off main."""
+        self.git("checkout", "--quiet", "-b", branch, "main")
+        return self.commit(branch, files)
+
+    def pull_request(self, branch: str, *, fork: bool = False) -> dict[str, Any]:
+        """Check out what GitHub checks out, the merge of the branch into main, and return the event."""
+        head, base = self.git("rev-parse", branch), self.git("rev-parse", "main")
+        self.git("checkout", "--quiet", "--detach", "main")
+        self.git("merge", "--quiet", "--no-ff", "--message", f"Merge {head} into {base}", head)
+        name = REMOTE.removeprefix("https://github.com/")
+        return {
+            "repository": {"full_name": name},
+            "pull_request": {
+                "number": 7,
+                "base": {"sha": base, "ref": "main", "repo": {"full_name": name}},
+                "head": {"sha": head, "ref": branch, "repo": {"full_name": "stranger/model" if fork else name}},
+            },
+        }
+
+    def merge_group(self, branch: str) -> dict[str, Any]:
+        """Check out what a merge queue checks out, and return the event."""
+        event = self.pull_request(branch)
+        base = self.git("rev-parse", "main")
+        group = {"head_sha": self.git("rev-parse", "HEAD"), "base_sha": base, "base_ref": "refs/heads/main"}
+        return {"repository": event["repository"], "merge_group": group}
+
+
+@dataclass(frozen=True)
+class Act:
+    """Runs a workflow of a repository as GitHub would."""
+
+    source: Path
+    home: Path
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+    def run(self, repository: Repository, event_name: str, event: Mapping[str, object]) -> Outcome:
+        folder = repository.root.parent
+        artifacts = folder / "artifacts"
+        artifacts.mkdir(exist_ok=True)
+        event_file = folder / "event.json"
+        event_file.write_text(json.dumps(event))
+        labels = ("ubuntu-latest", "self-hosted", "gpu")
+        command = [
+            Path(sys.executable).with_name("act"),
+            event_name,
+            *("--eventpath", event_file),
+            *("--json", "--pull=false", "--no-cache-server", "--rm"),
+            *("--action-cache-path", self.home),
+            *(f"--platform={label}=-self-hosted" for label in labels),
+            *("--env", f"STAND_IN_ARTIFACTS={artifacts}"),
+            *("--secret", "GITHUB_TOKEN=ghs_not_a_real_token"),
+            *(f"--local-repository={name}={path}" for name, path in self._repositories()),
+        ]
+        finished = subprocess.run(
+            [str(part) for part in command],
+            cwd=repository.root,
+            env=dict(self.environ),
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+        entries = [json.loads(line) for line in finished.stdout.splitlines() if line.startswith("{")]
+        return Outcome(
+            code=finished.returncode,
+            log="".join(str(entry.get("msg", "")).rstrip("\n") + "\n" for entry in entries) + finished.stderr,
+            jobs={str(entry["jobID"]): str(entry["jobResult"]) for entry in entries if "jobResult" in entry},
+            annotations=_annotations(entries),
+            summaries="".join(dict.fromkeys(str(e["content"]) for e in entries if e.get("command") == "summary")),
+            artifacts=artifacts,
+        )
+
+    def _repositories(self) -> list[tuple[str, Path]]:
+        workflow = (self.source / ".github" / "workflows" / "model-ci.yml").read_text()
+        found = {f"{SOURCE}@v1": self.source}
+        for name, folder in (("upload", "upload"), ("download", "download")):
+            pin = workflow.partition(f"actions/{name}-artifact@")[2].split()[0]
+            found[f"actions/{name}-artifact@{pin}"] = STAND_INS / folder
+        return list(found.items())
+
+
+def _annotations(entries: Sequence[Mapping[str, object]]) -> list[str]:
+    """`act` marks those that it obeys with a sign, and shows those behind `stop-commands` with the one for `ignored`."""
+    lines = [str(entry.get("msg", "")).strip() for entry in entries]
+    return [line.partition("::")[2] for line in lines if re.match(r"[❗🚧💬❌]+\s+::(error|warning|notice)", line)]
+
+
+@pytest.fixture(scope="session")
+def act(tmp_path_factory: pytest.TempPathFactory) -> Act:
+    """`act`, with metricgate as GitHub would fetch it, and one tool cache for the whole session."""
+    home = tmp_path_factory.mktemp("act") / "a runner"  # a space on purpose
+    home.mkdir()
+    # Whatever interpreter these tests run with is the runner's python3; nothing else of theirs reaches the jobs.
+    programs = home / "programs"
+    programs.mkdir()
+    (programs / "python3").symlink_to(Path(sys.base_prefix) / "bin" / "python3")
+    bash = programs / "bash"
+    bash.write_text(BASH.format(bash=shutil.which("bash")))
+    bash.chmod(0o755)
+    environ = {
+        key: value for key, value in os.environ.items() if not key.startswith(("GITHUB_", "RUNNER_", "INPUT_", "PYTEST"))
+    }
+    return Act(source=_metricgate(home), home=home, environ={**environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"})
+
+
+def _metricgate(home: Path) -> Path:
+    """A copy of what is in the repository, as far as actions need it."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=PROJECT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    folder = home / "metricgate source"
+    wanted = ("action.yml", "actions/", ".github/", "src/", "requirements/", "pyproject.toml", "README.md", "LICENSE")
+    for name in filter(None, listed.stdout.split("\0")):
+        if name.startswith(wanted) and (PROJECT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(PROJECT / name, folder / name)
+    workflow = folder / ".github" / "workflows" / "model-ci.yml"
+    workflow.write_text(re.sub(r"uses: \$/(\S+)", rf"uses: {SOURCE}/\1@v1", workflow.read_text()))
+    script = folder / "actions" / "setup" / "run.sh"
+    # GitHub gives composite steps no INPUT_*: whatever relies on what `act` sets would fail here.
+    script.write_text(script.read_text().replace("set -euo pipefail\n", 'set -euo pipefail\nunset "${!INPUT_@}"\n', 1))
+    return folder
+
+
+MODEL = {
+    "train.py": """
+        import json, os, pathlib, random
+
+        seed = int(os.environ["METRICGATE_SEED"])
+        weight = 1.0 + random.Random(seed).gauss(0, 0.01)
+        model = pathlib.Path(os.environ["METRICGATE_MODEL"])
+        model.parent.mkdir(exist_ok=True)
+        model.write_text(json.dumps({"weight": weight}))
+        print("::error::printed by the training, not by metricgate")
+        """,
+    "evaluate.py": """
+        import csv, json, os, pathlib, random
+
+        weight = json.loads(pathlib.Path(os.environ["METRICGATE_MODEL"]).read_text())["weight"]
+        rows = []
+        for example in range(600):
+            difficulty = random.Random(example).random()
+            rows.append((example, "even" if example % 2 == 0 else "odd", int(difficulty * weight < 0.9)))
+        with open(pathlib.Path(os.environ["METRICGATE_RUN_DIR"]) / "scores.csv", "w", newline="") as file:
+            csv.writer(file).writerows([("example_id", "label", "accuracy"), *rows])
+        """,
+    "metricgate.yaml": """
+        version: 1
+        name: tiny
+        train: {run: python3 train.py, seeds: [0, 1, 2]}
+        evaluate: {run: python3 evaluate.py}
+        model: outputs/model.json
+        metrics:
+          accuracy: {direction: higher}
+        slices: [label]
+        gate:
+          rules:
+            - {metric: accuracy, min: 0.5}
+            - {metric: accuracy, max_regression: 0.02}
+            - {metric: accuracy, slices: [label], max_regression: 0.05}
+        """,
+    ".gitignore": """
+        outputs/
+        .metricgate/
+        """,
+}
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Callable[[str], Repository]:
+    """Makes the scratch repository with a workflow."""
+
+    def make(workflow: str) -> Repository:
+        root = tmp_path / "a model's repository"
+        root.mkdir()
+        made = Repository(root)
+        made.git("init", "--quiet", "--initial-branch", "main")
+        made.git("remote", "add", "origin", REMOTE)
+        made.commit("A model", {**MODEL, ".github/workflows/model.yml": workflow})
+        return made
+
+    return make

@@ -1,0 +1,108 @@
+"""`uses: …/.github/workflows/model-ci.yml@v1`: training on one runner, judging on another."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.workflows.conftest import Act, Outcome, Repository
+
+pytestmark = pytest.mark.slow
+
+WORKFLOW = """
+    name: model
+    on: [pull_request, push, merge_group]
+    jobs:
+      model:
+        uses: acme/metricgate/.github/workflows/model-ci.yml@v1
+        permissions: {contents: read}
+        with:
+          runs-on: '["self-hosted", "gpu"]'
+      after:
+        needs: [model]
+        runs-on: ubuntu-latest
+        steps:
+          - run: echo "the verdict arrived as <$VERDICT>"
+            env: {VERDICT: "${{ needs.model.outputs.verdict }}"}
+    """
+HARM = ("train.py", "weight = 1.0", "weight = 1.1")
+REFACTORING = ("train.py", "weight = 1.0 + random.Random(seed).gauss(0, 0.01)", "weight = random.Random(seed).gauss(1.0, 0.01)")
+
+
+@pytest.fixture
+def scratch(repository: Callable[[str], Repository]) -> Repository:
+    return repository(WORKFLOW)
+
+
+def report(outcome: Outcome) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((outcome.artifacts / "model-report" / "report.json").read_text())
+    return document
+
+
+def test_a_harmful_pull_request_is_blocked_by_the_judging_job(act: Act, scratch: Repository) -> None:
+    scratch.change("faster", scratch.replace(*HARM))
+    outcome = act.run(scratch, "pull_request", scratch.pull_request("faster"))
+    assert outcome.jobs == {"train": "success", "baseline": "success", "judge": "failure"}
+    assert "❌ tiny: accuracy fell" in outcome.summaries
+    assert report(outcome)["verdict"] == "fail"
+
+
+def test_a_harmless_pull_request_is_green_and_its_verdict_arrives(act: Act, scratch: Repository) -> None:
+    scratch.change("tidy", scratch.replace(*REFACTORING))
+    outcome = act.run(scratch, "pull_request", scratch.pull_request("tidy"))
+    assert outcome.jobs == {"train": "success", "baseline": "success", "judge": "success", "after": "success"}
+    assert "the verdict arrived as <pass>" in outcome.log
+    assert report(outcome)["baseline"]["commit"] == scratch.git("rev-parse", "main")
+
+
+def test_a_merge_group_is_judged_too(act: Act, scratch: Repository) -> None:
+    scratch.change("faster", scratch.replace(*HARM))
+    outcome = act.run(scratch, "merge_group", scratch.merge_group("faster"))
+    assert outcome.jobs == {"train": "success", "baseline": "success", "judge": "failure"}
+
+
+def test_a_push_is_trained_and_kept_without_a_baseline(act: Act, scratch: Repository) -> None:
+    outcome = act.run(scratch, "push", {})
+    assert outcome.jobs == {"train": "success", "judge": "success", "after": "success"}
+    kept = {str(path.relative_to(outcome.artifacts)) for path in outcome.artifacts.rglob("*") if path.is_file()}
+    for seed in range(3):
+        assert {f"model-candidate/seed-{seed}/{name}" for name in ("run.json", "scores.csv")} <= kept
+    assert not [name for name in kept if "model.json" in name or name.endswith("/model")], "weights left the runner"
+
+
+def test_a_training_that_fails_never_counts_as_a_pass(act: Act, scratch: Repository) -> None:
+    scratch.change("broken", {"train.py": "raise SystemExit(9)\n"})
+    outcome = act.run(scratch, "pull_request", scratch.pull_request("broken"))
+    assert outcome.jobs == {"train": "failure", "baseline": "success", "judge": "failure"}
+    assert "the job `train` failed" in outcome.summaries
+
+
+def test_code_from_a_fork_is_not_run_and_not_passed(act: Act, scratch: Repository) -> None:
+    scratch.change("patch", scratch.replace(*REFACTORING))
+    outcome = act.run(scratch, "pull_request", scratch.pull_request("patch", fork=True))
+    assert outcome.jobs == {"judge": "failure"}
+    assert "code from a fork is not run on these runners" in outcome.summaries
+
+
+def test_the_first_pull_request_with_a_model_has_no_baseline_and_says_so(act: Act, scratch: Repository) -> None:
+    files = {name: (scratch.root / name).read_text() for name in ("metricgate.yaml", "train.py", "evaluate.py")}
+    scratch.git("rm", "--quiet", *files)
+    scratch.git("commit", "--quiet", "--message", "No model yet")
+    scratch.change("first", files)
+    outcome = act.run(scratch, "pull_request", scratch.pull_request("first"))
+    assert outcome.jobs == {"train": "success", "baseline": "success", "judge": "success", "after": "success"}
+    assert report(outcome)["verdict"] == "not_comparable"
+    assert "judged by its own policy" in outcome.summaries
+
+
+def test_a_second_job_finds_the_environment_of_the_first(act: Act, scratch: Repository) -> None:
+    first = act.run(scratch, "push", {})
+    second = act.run(scratch, "push", {})
+    assert "installing the locked environment" not in second.log
+    assert first.jobs == second.jobs
+    environments = [path for path in (act.home / "tool_cache" / "metricgate").iterdir() if path.is_dir()]
+    assert len(environments) == 1, "parallel jobs made one environment, and left nothing half built"
