@@ -25,10 +25,10 @@ class Console:
     progress: TextIO
     heartbeat_s: float = 60.0
     grace_s: float = 10.0
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-    _at_line_start: bool = True
-    _shown: bool = False
-    _output_is_open: bool = True
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+    _at_line_start: bool = field(default=True, init=False, repr=False)
+    _shown: bool = field(default=False, init=False, repr=False)
+    _output_is_open: bool = field(default=True, init=False, repr=False)
 
     @property
     def is_terminal(self) -> bool:

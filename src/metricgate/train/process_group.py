@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 _POLL_S = 0.02
+_KILL_S = 5.0
 _PROC = Path("/proc")
 
 
@@ -30,12 +31,19 @@ def end(group: int, *, told: bool, grace_s: float) -> None:
     """
     if not told:
         send(group, signal.SIGTERM)
-    deadline = time.monotonic() + grace_s
+    if not _is_gone(group, within_s=grace_s):
+        send(group, signal.SIGKILL)
+        # What waits for a dead network disk can't even be killed; then there is nothing more to wait for.
+        _is_gone(group, within_s=_KILL_S)
+
+
+def _is_gone(group: int, *, within_s: float) -> bool:
+    deadline = time.monotonic() + within_s
     while _is_alive(group):
         if time.monotonic() > deadline:
-            send(group, signal.SIGKILL)
-            return
+            return False
         time.sleep(_POLL_S)
+    return True
 
 
 def _is_alive(group: int) -> bool:
