@@ -89,12 +89,9 @@ class Comparison:
     ) -> None:
         self.config = config
         self.warnings: list[str] = []
-        candidate, baseline = (
-            self._distinct(runs, label) for runs, label in ((candidate, "candidate"), (baseline, "baseline"))
-        )
-        self.candidate = Side(candidate, label="candidate")
+        self.candidate = self._distinct(Side(candidate, label="candidate"))
         reference = self.candidate.tables[0] if self.candidate.has_ids else None
-        self.baseline = Side(baseline, label="baseline", reference=reference if _all_ids(baseline) else None)
+        self.baseline = self._distinct(Side(baseline, label="baseline", reference=reference if _all_ids(baseline) else None))
         self.history = [
             Side(runs, label="history", reference=reference if _all_ids(runs) else None) for runs in _commits(history)
         ]
@@ -138,7 +135,7 @@ class Comparison:
             return None
         if not (self.candidate.has_column(metric) and self.baseline.has_column(metric)):
             return None
-        candidate, baseline = self._matrix(self.candidate, metric), self._matrix(self.baseline, metric)
+        candidate, baseline = self.candidate.matrix(metric), self.baseline.matrix(metric)
         if not is_binary(candidate, baseline):
             return None
         keep = np.ones(candidate.shape[1], dtype=bool)
@@ -149,9 +146,10 @@ class Comparison:
             keep = self.baseline.matrix(only)[0] != 0
         before, after = baseline.mean(axis=0), candidate.mean(axis=0)
         table = self.candidate.tables[0]
-        worse = table.ids_at(np.flatnonzero(keep & (before > 0.5) & (after < 0.5)))
-        better = table.ids_at(np.flatnonzero(keep & (before < 0.5) & (after > 0.5)))
-        return Flips(metric, tuple(worse), tuple(better), int(keep.sum()))
+        worse = np.flatnonzero(keep & (before > 0.5) & (after < 0.5))
+        better = np.flatnonzero(keep & (before < 0.5) & (after > 0.5))
+        ids = table.ids_at(np.concatenate([worse, better]))
+        return Flips(metric, tuple(ids[: len(worse)]), tuple(ids[len(worse) :]), int(keep.sum()))
 
     def _evidence(
         self, metric: str, slice_name: str | None, candidate_at: NDArray[np.intp] | None, baseline_at: NDArray[np.intp] | None
@@ -178,22 +176,9 @@ class Comparison:
         if sliced and at is None:
             return None
         if side.has_column(metric):
-            matrix = self._matrix(side, metric)
+            matrix = side.matrix(metric)
             return matrix if at is None else matrix[:, at]
         return None if sliced or not side.runs else side.value(metric)
-
-    def _matrix(self, side: Side, column: str) -> Scores:
-        key = (id(side), column)
-        if key not in self._cache:
-            # One metric at a time: the matrices of a large test set are the largest thing in memory.
-            for old in [old for old in self._cache if old[1] != column]:
-                del self._cache[old]
-            self._cache[key] = side.matrix(column)
-        return self._cache[key]
-
-    @cached_property
-    def _cache(self) -> dict[tuple[int, str], Scores]:
-        return {}
 
     def _clusters(self, side: Side, at: NDArray[np.intp] | None) -> Codes | None:
         column = self.config.scores.cluster
@@ -214,7 +199,7 @@ class Comparison:
         values: list[list[float]] = []
         for side in self.history:
             if side.has_column(metric) and not side.mismatch and (at is None or side.orders):
-                matrix = self._matrix(side, metric)
+                matrix = side.matrix(metric)
                 matrices.append(matrix if at is None else matrix[:, at])
             elif not sliced:
                 values.append([run.metrics[metric].value for run in side.runs if metric in run.metrics])
@@ -275,33 +260,30 @@ class Comparison:
                         return f"the test set changed: `{column}` differs for {changed:,} examples"
         return ""
 
-    def _distinct(self, runs: Sequence[Run], label: str) -> tuple[Run, ...]:
-        """Runs that are copies of each other count once: a seed that nothing reads makes no new evidence."""
-        kept: list[Run] = []
-        for run in runs:
-            if not any(self._same(run, other) for other in kept):
-                kept.append(run)
-        if len(kept) < len(runs):
-            self.warnings.append(
-                f"{len(runs)} runs of the {label} hold {len(kept)} different result{'s'[: len(kept) != 1]}: the training "
-                "probably does not read METRICGATE_SEED. Equal runs count once."
-            )
-        return tuple(kept)
+    def _distinct(self, side: Side) -> Side:
+        """Runs that are copies of each other count once: a seed that nothing reads makes no new evidence.
 
-    def _same(self, run: Run, other: Run) -> bool:
-        a, b = run.scores, other.scores
-        if a is None or b is None:
-            # Single values that are equal (a parameter count) say nothing about the seeds.
-            return False
-        columns = [metric for metric in self.config.metrics if metric in a.columns and metric in b.columns]
-        if not columns or a.n != b.n:
-            return False
-        if a.has_ids and b.has_ids:
-            alignment = a.align(b)
-            if alignment.order is None:
-                return False
-            return all(np.array_equal(a.scores(c), b.scores(c)[alignment.order]) for c in columns)
-        return all(np.array_equal(a.scores(c), b.scores(c)) for c in columns)
+        Runs without scores all stay: single values that are equal (a parameter count) say nothing about the seeds.
+        """
+        columns = [metric for metric in self.config.metrics if side.has_column(metric)]
+        if len(side.runs) < 2 or not columns:
+            return side
+        kept: list[int] = []
+        for index in range(len(side.runs)):
+            # The first metric tells nearly all runs apart, so that the others are seldom read twice.
+            if not any(all(_equal(side.matrix(c), index, other) for c in columns) for other in kept):
+                kept.append(index)
+        if len(kept) == len(side.runs):
+            return side
+        self.warnings.append(
+            f"{len(side.runs)} runs of the {side.label} hold {len(kept)} different result{'s'[: len(kept) != 1]}: the training "
+            "probably does not read METRICGATE_SEED. Equal runs count once."
+        )
+        return side.only(kept)
+
+
+def _equal(matrix: Scores, one: int, other: int) -> bool:
+    return np.array_equal(matrix[one], matrix[other])
 
 
 def _all_ids(runs: Sequence[Run]) -> bool:

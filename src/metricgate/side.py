@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterable, Sequence
 
@@ -23,6 +24,7 @@ class Side:
         self.tables: tuple[ScoreTable, ...] = ()
         self.orders: tuple[NDArray[np.int64] | None, ...] = ()
         self.mismatch = ""
+        self._matrices: dict[str, Scores] = {}
         tables = [run.scores for run in self.runs if run.scores is not None]
         if not tables or len(tables) != len(self.runs):
             return
@@ -62,8 +64,27 @@ class Side:
         """Whether every run has scores in that column."""
         return self.has_scores and all(column in table.columns for table in self.tables)
 
+    def only(self, indices: Sequence[int]) -> Side:
+        """The same side with some of its runs."""
+        side = copy.copy(self)
+        side.runs = tuple(self.runs[index] for index in indices)
+        side.tables = tuple(self.tables[index] for index in indices)
+        side.orders = tuple(self.orders[index] for index in indices) if self.orders else ()
+        side.forget()
+        return side
+
+    def forget(self) -> None:
+        """Free the scores that were read."""
+        self._matrices = {}
+
     def matrix(self, column: str) -> Scores:
         """The scores of a column, shape (runs, n), in the common order."""
+        if column not in self._matrices:
+            # One column at a time: the matrices of a large test set are the largest thing in memory.
+            self._matrices = {column: self._read(column)}
+        return self._matrices[column]
+
+    def _read(self, column: str) -> Scores:
         first = self.tables[0]
         result = np.empty((len(self.tables), first.n), dtype=np.float64)
         orders = self.orders or tuple(None for _ in self.tables)

@@ -48,9 +48,19 @@ def rule(**changes: object) -> RuleInfo:
 def sliced(label: int, difference: float, outcome: str = "pass", p: float = 0.5) -> RuleInfo:
     interval = IntervalInfo(low=difference - 0.03, high=difference + 0.03, level=0.95)
     return rule(
-        rule=3, slice=f"label={label}", limit=0.03, baseline=0.95, candidate=0.95 + difference, difference=difference,
-        interval=interval, p_value=p, p_adjusted=min(1.0, 12 * p), mde=0.03, n=180, outcome=outcome,
-    )  # fmt: skip
+        rule=3,
+        slice=f"label={label}",
+        limit=0.03,
+        baseline=0.95,
+        candidate=0.95 + difference,
+        difference=difference,
+        interval=interval,
+        p_value=p,
+        p_adjusted=min(1.0, 12 * p),
+        mde=0.03,
+        n=180,
+        outcome=outcome,
+    )
 
 
 MINIMUM = rule(
@@ -63,10 +73,23 @@ MINIMUM = rule(
     p_adjusted=1.0,
 )
 LATENCY = rule(
-    rule=2, metric="latency_ms", kind="max_regression", limit=0.1, relative=True, direction="lower", aggregate="p95",
-    binary=False, baseline=12.1, candidate=12.3, difference=0.2, interval=IntervalInfo(low=-0.4, high=0.8, level=0.95), p_value=0.99,
-    p_adjusted=1.0, mde=0.9, outcome="pass",
-)  # fmt: skip
+    rule=2,
+    metric="latency_ms",
+    kind="max_regression",
+    limit=0.1,
+    relative=True,
+    direction="lower",
+    aggregate="p95",
+    binary=False,
+    baseline=12.1,
+    candidate=12.3,
+    difference=0.2,
+    interval=IntervalInfo(low=-0.4, high=0.8, level=0.95),
+    p_value=0.99,
+    p_adjusted=1.0,
+    mde=0.9,
+    outcome="pass",
+)
 
 SIDES = {
     "baseline": SideInfo(commit="a1b2c3d4e5", runs=3, seeds=(0, 1, 2)),
@@ -96,12 +119,17 @@ PASS = Report(
     exit_code=0,
     rules=(
         rule(
-            candidate=0.9641, difference=0.0008, interval=IntervalInfo(low=-0.0052, high=0.0068, level=0.95), outcome="pass",
-            p_value=0.999, p_adjusted=0.999, p_pass=0.0004,
+            candidate=0.9641,
+            difference=0.0008,
+            interval=IntervalInfo(low=-0.0052, high=0.0068, level=0.95),
+            outcome="pass",
+            p_value=0.999,
+            p_adjusted=0.999,
+            p_pass=0.0004,
         ),
     ),
     **SIDES,
-)  # fmt: skip
+)
 NOT_SURE = Report(
     name="digits-cnn",
     verdict="inconclusive",
@@ -109,15 +137,23 @@ NOT_SURE = Report(
     reasons=("accuracy fell by 0.8 points: the evidence does not show whether it is within the limit of 1 point",),
     rules=(
         rule(
-            difference=-0.008, candidate=0.9553, interval=IntervalInfo(low=-0.02, high=0.004, level=0.95),
-            outcome="inconclusive", p_value=0.63, p_adjusted=0.63, mde=0.015, noise=ONLY, to_settle=56.0, method="Tango score test, paired",
+            difference=-0.008,
+            candidate=0.9553,
+            interval=IntervalInfo(low=-0.02, high=0.004, level=0.95),
+            outcome="inconclusive",
+            p_value=0.63,
+            p_adjusted=0.63,
+            mde=0.015,
+            noise=ONLY,
+            to_settle=56.0,
+            method="Tango score test, paired",
             reason="accuracy fell by 0.8 points: the evidence does not show whether it is within the limit of 1 point; "
             "about 56 times the evidence (examples, and seeds) would",
         ),
     ),
     baseline=SideInfo(runs=1, seeds=(0,)),
     candidate=SideInfo(runs=1, seeds=(0,)),
-)  # fmt: skip
+)
 NOT_COMPARABLE = Report(
     name="digits-cnn",
     verdict="not_comparable",
@@ -125,15 +161,22 @@ NOT_COMPARABLE = Report(
     reasons=("accuracy: the test set changed: 3 ids are missing and 5 are new",),
     rules=(
         rule(
-            outcome="not_comparable", interval=IntervalInfo(level=0.95), p_value=None, p_adjusted=None, p_pass=None, mde=None,
-            method="", noise="", reason="accuracy: the test set changed: 3 ids are missing and 5 are new",
+            outcome="not_comparable",
+            interval=IntervalInfo(level=0.95),
+            p_value=None,
+            p_adjusted=None,
+            p_pass=None,
+            mde=None,
+            method="",
+            noise="",
+            reason="accuracy: the test set changed: 3 ids are missing and 5 are new",
         ),
     ),
     policy_changed=True,
     policy_changes=("gate.rules[0].max_regression: 0.01 → 0.5",),
     warnings=("3 runs of the candidate hold 1 different result: the training probably does not read METRICGATE_SEED.",),
     **SIDES,
-)  # fmt: skip
+)
 NO_BASELINE = NOT_COMPARABLE.model_copy(
     update={
         "exit_code": 0,

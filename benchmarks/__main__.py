@@ -1,0 +1,26 @@
+"""``python -m benchmarks``: every measurement of the docs, one table after another.
+
+``python -m benchmarks compare`` runs one of them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+TOPICS = ("compare", "train_overhead", "setup_action", "table_engine")
+
+
+def main(topics: list[str]) -> int:
+    """Run the measurements named, or all."""
+    for unknown in [topic for topic in topics if topic not in TOPICS]:
+        print(f"there is no measurement {unknown!r}; there are: {', '.join(TOPICS)}", file=sys.stderr)
+        return 2
+    for topic in topics or TOPICS:
+        print(f"\n## {topic}\n", flush=True)
+        importlib.import_module(f"benchmarks.{topic}").main()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
