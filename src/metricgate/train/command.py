@@ -41,7 +41,8 @@ class Command:
         cwd: The folder that it runs in, the repository root.
         environ: Its whole environment.
         log: The file that keeps its output.
-        timeout_s: How long it may run, in seconds.
+        timeout_s: How long it may run, in seconds, together with earlier attempts.
+        spent_s: How long those took.
     """
 
     line: str
@@ -50,6 +51,7 @@ class Command:
     environ: Mapping[str, str]
     log: Path
     timeout_s: float
+    spent_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def run(command: Command, *, console: Console) -> Usage:
         )
         output.begin()
         threading.Thread(target=_wait, args=(process, events), daemon=True).start()
-        watch = _Watch(command, console, process.pid, started)
+        watch = _Watch(command, console, process.pid, started - command.spent_s)
         try:
             exited = watch.until_exit(events)
             process_group.end(process.pid, told=bool(watch.reason), grace_s=console.grace_s)
@@ -164,19 +166,19 @@ _Event = _Exited | signal.Signals
 class _Watch:
     """Waits for the end of a command: passes signals on, keeps the time limit, shows that time passes."""
 
-    def __init__(self, command: Command, console: Console, group: int, started: float) -> None:
+    def __init__(self, command: Command, console: Console, group: int, began: float) -> None:
         self.reason = ""  # why metricgate ended the command
         self._command = command
         self._console = console
         self._group = group
-        self._started = started
+        self._began = began
         self._kill_at: float | None = None
 
     def until_exit(self, events: queue.SimpleQueue[_Event]) -> _Exited:
-        next_beat = self._started + self._console.beat_s
+        next_beat = time.monotonic() + self._console.beat_s
         while True:
             now = time.monotonic()
-            end = self._kill_at if self._kill_at is not None else self._started + self._command.timeout_s
+            end = self._kill_at if self._kill_at is not None else self._began + self._command.timeout_s
             try:
                 event = events.get(timeout=max(0.0, min(next_beat, end) - now))
             except queue.Empty:
@@ -185,7 +187,7 @@ class _Watch:
                     self._out_of_time(now)
                 if now >= next_beat:
                     next_beat = now + self._console.beat_s
-                    self._console.beat(self._command.label, elapsed_s=now - self._started, limit_s=self._command.timeout_s)
+                    self._console.beat(self._command.label, elapsed_s=now - self._began, limit_s=self._command.timeout_s)
                 continue
             if isinstance(event, _Exited):
                 return event

@@ -127,7 +127,8 @@ class Trainer:
                 cwd=self.root,
                 environ=folder.variables(self.environ, model_path=self.model.path if self.model else None),
                 log=folder.path / run_folder.TRAIN_LOG,
-                timeout_s=train.timeout - total.wall_s,
+                timeout_s=train.timeout,
+                spent_s=total.wall_s,
             )
             try:
                 return total + command.run(work, console=self.console)
