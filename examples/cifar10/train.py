@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -30,15 +31,16 @@ def main(arguments: list[str] | None = None) -> None:
     train = data.load("train", options.data)
     print(f"{options.model}: {len(train.images)} images, {recipe.epochs} epochs, seed {options.seed}", flush=True)
 
-    watch = StopWatch(options.checkpoints and options.checkpoints / "seconds.json")
-    callbacks: list[keras.callbacks.Callback] = [watch]
-    if options.checkpoints:
-        callbacks.append(keras.callbacks.BackupAndRestore(str(options.checkpoints / "keras")))
-    model = fit(train, recipe, seed=options.seed, callbacks=callbacks, verbose=options.verbose)
+    checkpoints = options.checkpoints and options.checkpoints / "cifar10"
+    watch = StopWatch(checkpoints and checkpoints / "seconds.json")
+    fit = fit_article if recipe.widths is None else fit_convolutional
+    model = fit(train, recipe, options=options, stages=Stages(checkpoints, [watch]))
     wall, processor = watch.seconds()
 
     options.output.parent.mkdir(parents=True, exist_ok=True)
     model.save(options.output)
+    if checkpoints:
+        shutil.rmtree(checkpoints)
     print(f"trained in {wall:.1f} s ({processor:.1f} s of processor time), saved as {options.output}")
 
 
@@ -108,37 +110,53 @@ class StopWatch(keras.callbacks.Callback):
             self.file.parent.mkdir(parents=True, exist_ok=True)
             self.file.write_text(json.dumps(self.seconds()), encoding="utf-8")
 
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
-        """Called by Keras; another training begins at zero."""
-        if self.file:
-            self.file.unlink(missing_ok=True)
+
+@dataclasses.dataclass(frozen=True)
+class Stages:
+    """What watches and keeps a training that consists of one or more calls of fit."""
+
+    checkpoints: Path | None
+    callbacks: list[keras.callbacks.Callback]
+
+    def of(self, name: str) -> list[keras.callbacks.Callback]:
+        """The callbacks of one call. Its last checkpoint stays, so that a resumed training skips finished calls."""
+        if self.checkpoints is None:
+            return self.callbacks
+        keeper = keras.callbacks.BackupAndRestore(str(self.checkpoints / name), delete_checkpoint=False)
+        return [*self.callbacks, keeper]
 
 
-def fit(
-    train: data.Split,
-    recipe: models.Recipe,
-    *,
-    seed: int,
-    callbacks: list[keras.callbacks.Callback],
-    verbose: int,
-) -> keras.Model:
-    """A trained model that takes images (0 to 255) and gives probabilities."""
-    if recipe.widths is None:
-        model = models.article()
-        model.fit(
-            train.images.astype("float32"),
-            train.labels,
-            batch_size=recipe.batch_size,
-            epochs=recipe.epochs,
-            callbacks=callbacks,
-            verbose=verbose,
-        )
-        return model
+def fit_article(train: data.Split, recipe: models.Recipe, *, options: argparse.Namespace, stages: Stages) -> keras.Model:
+    """The article's network, trained as the article does it: images as they are, Keras' defaults."""
+    model = models.article()
+    model.fit(
+        train.images.astype("float32"),
+        train.labels,
+        batch_size=recipe.batch_size,
+        epochs=recipe.epochs,
+        callbacks=stages.of("article"),
+        verbose=options.verbose,
+    )
+    return model
 
+
+def fit_convolutional(train: data.Split, recipe: models.Recipe, *, options: argparse.Namespace, stages: Stages) -> keras.Model:
+    """A convolutional network, first on small images, then on whole ones."""
     targets = keras.utils.to_categorical(train.labels, len(data.CLASSES))
-    batches = data.Augmented(train.images, targets, batch_size=recipe.batch_size, shift=recipe.shift or 0, seed=seed)
-    model = models.convolutional(train.images, recipe, steps=len(batches) * recipe.epochs, jit=jit_compile())
-    model.fit(batches, epochs=recipe.epochs, callbacks=[*callbacks, data.StartEpoch(batches)], verbose=verbose)
+    width, share = recipe.small
+    steps = recipe.epochs * max(1, len(targets) // recipe.batch_size)
+    model = models.convolutional(train.images, recipe, steps=steps, jit=jit_compile())
+    begin = 0
+    for name, images, end in (
+        ("small", data.shrunk(train.images, width), int(recipe.epochs * share)),
+        ("whole", train.images, recipe.epochs),
+    ):
+        if begin == end:
+            continue
+        batches = data.Augmented(images, targets, batch_size=recipe.batch_size, shift=recipe.shift, seed=options.seed)
+        callbacks = [*stages.of(name), data.StartEpoch(batches), models.Lookahead(steps)]
+        model.fit(batches, initial_epoch=begin, epochs=end, callbacks=callbacks, verbose=options.verbose)
+        begin = end
     return models.averaged(model)
 
 

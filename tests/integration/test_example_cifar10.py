@@ -43,30 +43,51 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(script: str, *arguments: str, **environment: str | Path) -> subprocess.CompletedProcess[str]:
+Environment = dict[str, str | Path]
+
+
+def start(script: str, *arguments: str, environment: Environment) -> subprocess.Popen[str]:
     """One of the example's scripts, started as metricgate starts it."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("METRICGATE_", "CIFAR10_"))}
-    variables = {**inherited, "TF_CPP_MIN_LOG_LEVEL": "3", **{name: str(value) for name, value in environment.items()}}
-    command = [sys.executable, str(EXAMPLE / script), *arguments]
-    return subprocess.run(command, env=variables, capture_output=True, text=True, check=False, timeout=300)
+    variables = {**inherited, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        [sys.executable, str(EXAMPLE / script), *arguments],
+        env=variables | {name: str(value) for name, value in environment.items()},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
-@pytest.mark.parametrize("model", ["article", "strong"])
-def test_one_epoch_writes_what_the_contract_asks_for(model: str, folder: Path, tmp_path: Path) -> None:
-    environment: dict[str, str | Path] = {
+def run(script: str, *arguments: str, environment: Environment) -> tuple[int, str, str]:
+    """Exit code, output and messages of a script."""
+    with start(script, *arguments, environment=environment) as process:
+        output, messages = process.communicate(timeout=300)
+    return process.returncode, output, messages
+
+
+@pytest.fixture
+def environment(folder: Path, tmp_path: Path) -> Environment:
+    """What metricgate tells the scripts, and where the data is."""
+    return {
         "CIFAR10_DIR": folder,
         "METRICGATE_SEED": "3",
         "METRICGATE_MODEL": tmp_path / "out" / "model.keras",
         "METRICGATE_RUN_DIR": tmp_path / "run",
         "METRICGATE_CHECKPOINT_DIR": tmp_path / "checkpoints",
     }
-    trained = run("train.py", "--model", model, "--epochs", "1", **environment)
-    assert trained.returncode == 0, trained.stderr
-    assert "seed 3" in trained.stdout
-    assert (tmp_path / "out" / "model.keras").is_file()
 
-    evaluated = run("evaluate.py", **environment)
-    assert evaluated.returncode == 0, evaluated.stderr
+
+@pytest.mark.parametrize("model", ["article", "strong"])
+def test_a_short_training_writes_what_the_contract_asks_for(model: str, environment: Environment, tmp_path: Path) -> None:
+    code, output, messages = run("train.py", "--model", model, "--epochs", "2", environment=environment)
+    assert code == 0, messages
+    assert "seed 3" in output
+    assert (tmp_path / "out" / "model.keras").is_file()
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+    code, _, messages = run("evaluate.py", environment=environment)
+    assert code == 0, messages
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     with (tmp_path / "run" / "scores.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -79,8 +100,22 @@ def test_one_epoch_writes_what_the_contract_asks_for(model: str, folder: Path, t
     assert metrics["loss"]["value"] == pytest.approx(np.mean([float(row["loss"]) for row in rows]))
 
 
+def test_a_killed_training_goes_on_after_its_last_finished_epoch(environment: Environment, tmp_path: Path) -> None:
+    arguments = ("train.py", "--model", "strong", "--epochs", "2")
+    with start(*arguments, environment=environment) as process:
+        assert process.stdout is not None
+        assert any("Epoch 2/2" in line for line in process.stdout)
+        process.kill()
+
+    code, output, messages = run(*arguments, environment=environment)
+    assert code == 0, messages
+    assert "Epoch 2/2" in output
+    assert "Epoch 1/2" not in output
+    assert (tmp_path / "out" / "model.keras").is_file()
+
+
 def test_a_missing_folder_is_explained(tmp_path: Path) -> None:
-    trained = run("train.py", CIFAR10_DIR=tmp_path / "nowhere")
-    assert trained.returncode == 1
-    assert "train.parquet does not exist" in trained.stderr
-    assert "keras.datasets downloads CIFAR-10" in trained.stderr
+    code, _, messages = run("train.py", environment={"CIFAR10_DIR": tmp_path / "nowhere"})
+    assert code == 1
+    assert "train.parquet does not exist" in messages
+    assert "keras.datasets downloads CIFAR-10" in messages
