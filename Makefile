@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test test-fast lint format bench lock schema clean
+.PHONY: help demo test test-fast lint format bench lock schema reference clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -38,8 +38,11 @@ bench: $(VENV)/.dev  ## the measurements of the docs, as ratios
 schema: $(VENV)/.dev  ## write the JSON Schema of metricgate.yaml
 	$(BIN)/metricgate schema > metricgate.schema.json.tmp && mv metricgate.schema.json.tmp metricgate.schema.json
 
+reference: $(VENV)/.dev  ## write the README's tables of inputs and outputs
+	$(BIN)/python -m metricgate.github.reference
+
 lock: $(VENV)/.dev  ## resolve requirements/*.in again, with hashes, for every platform and Python
-	for set in dev demo core; do \
+	for set in dev demo core setup; do \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-annotate \
 	    $$([ $$set = dev ] || echo --constraint requirements/dev.txt) requirements/$$set.in --output-file requirements/$$set.txt || exit 1; \
 	done

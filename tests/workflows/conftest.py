@@ -18,11 +18,13 @@ from typing import Any
 
 import pytest
 
+from metricgate import __version__
+from metricgate.github import reference
+
 PROJECT = Path(__file__).parents[2]
 STAND_INS = Path(__file__).parent / "stand_ins"
-OWNER = "acme"
-SOURCE = f"{OWNER}/metricgate"
-REMOTE = f"https://github.com/{OWNER}/model"
+RELEASE = f"v{__version__}"
+REMOTE = "https://github.com/acme/model"
 
 
 # `act` splits the path of the script that it runs at spaces, which GitHub's runner does not.
@@ -144,6 +146,7 @@ class Act:
             check=False,
             stdin=subprocess.DEVNULL,
         )
+        sys.stdout.write(finished.stdout + finished.stderr)  # pytest shows it when a test fails
         entries = [json.loads(line) for line in finished.stdout.splitlines() if line.startswith("{")]
         return Outcome(
             code=finished.returncode,
@@ -156,7 +159,7 @@ class Act:
 
     def _repositories(self) -> list[tuple[str, Path]]:
         workflow = (self.source / ".github" / "workflows" / "model-ci.yml").read_text()
-        found = {f"{SOURCE}@v1": self.source}
+        found = {f"{reference.SLUG}@{RELEASE}": self.source}
         for name, folder in (("upload", "upload"), ("download", "download")):
             pin = workflow.partition(f"actions/{name}-artifact@")[2].split()[0]
             found[f"actions/{name}-artifact@{pin}"] = STAND_INS / folder
@@ -203,7 +206,7 @@ def _metricgate(home: Path) -> Path:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(PROJECT / name, folder / name)
     workflow = folder / ".github" / "workflows" / "model-ci.yml"
-    workflow.write_text(re.sub(r"uses: \$/(\S+)", rf"uses: {SOURCE}/\1@v1", workflow.read_text()))
+    workflow.write_text(re.sub(r"uses: \$/(\S+)", rf"uses: {reference.SLUG}/\1@{RELEASE}", workflow.read_text()))
     script = folder / "actions" / "setup" / "run.sh"
     # GitHub gives composite steps no INPUT_*: whatever relies on what `act` sets would fail here.
     script.write_text(script.read_text().replace("set -euo pipefail\n", 'set -euo pipefail\nunset "${!INPUT_@}"\n', 1))

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from metricgate import __version__
+from metricgate.github import reference
+
 if TYPE_CHECKING:
     from tests.workflows.conftest import Act, Outcome, Repository
 
 pytestmark = pytest.mark.slow
 
-WORKFLOW = """
+USES = f"uses: {reference.SLUG}@v{__version__}"
+WORKFLOW = f"""
     name: model
     on: [pull_request, push, merge_group]
     jobs:
@@ -22,18 +26,14 @@ WORKFLOW = """
         steps:
           - uses: actions/checkout@v7
           - id: check
-            uses: acme/metricgate@v1
+            {USES}
           - if: always()
             run: printf '%s' "$OUTPUTS" > "$STAND_IN_ARTIFACTS/outputs.json"; cp "$REPORT" "$MARKDOWN" "$STAND_IN_ARTIFACTS"
             env:
-              OUTPUTS: ${{ toJSON(steps.check.outputs) }}
-              REPORT: ${{ steps.check.outputs.report }}
-              MARKDOWN: ${{ steps.check.outputs.markdown }}
+              OUTPUTS: ${{{{ toJSON(steps.check.outputs) }}}}
+              REPORT: ${{{{ steps.check.outputs.report }}}}
+              MARKDOWN: ${{{{ steps.check.outputs.markdown }}}}
     """
-
-
-USES_BASELINE = """uses: acme/metricgate@v1
-            with: {baseline: recorded runs}"""
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_a_change_cannot_loosen_its_own_gate(act: Act, scratch: Repository) -> N
 
 
 def test_a_folder_of_runs_can_be_the_baseline(act: Act, repository: Callable[[str], Repository]) -> None:
-    scratch = repository(WORKFLOW.replace("uses: acme/metricgate@v1", USES_BASELINE))
+    scratch = repository(WORKFLOW.replace(USES, f"{USES}\n            with: {{baseline: recorded runs}}"))
     metrics = {f"recorded runs/{seed}/metrics.json": json.dumps({"accuracy": 0.99}) for seed in range(2)}
     scratch.commit("Runs of a better model", metrics)
     outcome = act.run(scratch, "push", {})

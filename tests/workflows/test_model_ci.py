@@ -8,27 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from metricgate import init
+
 if TYPE_CHECKING:
     from tests.workflows.conftest import Act, Outcome, Repository
 
 pytestmark = pytest.mark.slow
 
-WORKFLOW = """
-    name: model
-    on: [pull_request, push, merge_group]
-    jobs:
-      model:
-        uses: acme/metricgate/.github/workflows/model-ci.yml@v1
-        permissions: {contents: read}
-        with:
-          runs-on: '["self-hosted", "gpu"]'
-      after:
-        needs: [model]
-        runs-on: ubuntu-latest
-        steps:
-          - run: echo "the verdict arrived as <$VERDICT>"
-            env: {VERDICT: "${{ needs.model.outputs.verdict }}"}
-    """
+# What `metricgate init` writes, and a job that wants to know the verdict.
+WORKFLOW = (
+    init.workflow()
+    + """\
+  after:
+    needs: [model]
+    runs-on: ubuntu-latest
+    steps:
+      - run: echo "the verdict arrived as <$VERDICT>"
+        env: {VERDICT: "${{ needs.model.outputs.verdict }}"}
+"""
+)
 HARM = ("train.py", "weight = 1.0", "weight = 1.1")
 REFACTORING = ("train.py", "weight = 1.0 + random.Random(seed).gauss(0, 0.01)", "weight = random.Random(seed).gauss(1.0, 0.01)")
 
@@ -103,6 +101,6 @@ def test_a_second_job_finds_the_environment_of_the_first(act: Act, scratch: Repo
     first = act.run(scratch, "push", {})
     second = act.run(scratch, "push", {})
     assert "installing the locked environment" not in second.log
-    assert first.jobs == second.jobs
+    assert first.jobs == second.jobs == {"train": "success", "judge": "success", "after": "success"}
     environments = [path for path in (act.home / "tool_cache" / "metricgate").iterdir() if path.is_dir()]
     assert len(environments) == 1, "parallel jobs made one environment, and left nothing half built"

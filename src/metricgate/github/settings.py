@@ -149,7 +149,7 @@ def _inside(text: str) -> PurePosixPath:
 
 def _seeds(text: str) -> tuple[int, ...]:
     parts = [part for part in re.split(r"[,\s]+", text.strip("[] ")) if part]
-    if not parts or not all(re.fullmatch(r"\d{1,18}", part) for part in parts) or len(set(parts)) != len(parts):
+    if not parts or not all(re.fullmatch(r"[0-9]{1,18}", part) for part in parts) or len(set(parts)) != len(parts):
         message = "should be different whole numbers such as 0,1,2"
         raise ValueError(message)
     return tuple(int(part) for part in parts)

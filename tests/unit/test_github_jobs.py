@@ -1,0 +1,40 @@
+"""A training that did not happen never counts as a pass."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from metricgate.errors import ExitCode, StageError
+from metricgate.github import jobs
+from metricgate.github.event import Work
+
+CHANGE = Work(kind="compare", base="a" * 40, head="b" * 40)
+RESULTS = ("success", "failure", "cancelled", "skipped", "")
+
+
+@pytest.mark.parametrize(("train", "baseline"), list(itertools.product(RESULTS, RESULTS)))
+def test_a_change_is_judged_only_if_everything_succeeded(train: str, baseline: str) -> None:
+    needs = {"train": train, "baseline": baseline}
+    if (train, baseline) == ("success", "success"):
+        jobs.require(needs, CHANGE)
+        return
+    with pytest.raises(StageError) as caught:
+        jobs.require(needs, CHANGE)
+    assert caught.value.exit_code is ExitCode.STAGE_FAILED
+
+
+def test_only_a_baseline_that_nothing_is_compared_with_may_be_skipped() -> None:
+    jobs.require({"train": "success", "baseline": "skipped"}, Work(kind="record"))
+    for needs in ({"train": "skipped", "baseline": "success"}, {"train": "success", "baseline": "failure"}):
+        with pytest.raises(StageError):
+            jobs.require(needs, Work(kind="record"))
+
+
+def test_a_fork_is_told_why_nothing_ran() -> None:
+    fork = Work(kind="compare", base="a" * 40, head="b" * 40, fork=True)
+    with pytest.raises(StageError) as caught:
+        jobs.require({"train": "skipped", "baseline": "skipped"}, fork)
+    assert "`train` was skipped" in caught.value.found
+    assert "push it to a branch of this repository" in caught.value.fix

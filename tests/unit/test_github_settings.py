@@ -1,0 +1,102 @@
+"""What an action is told becomes one object, or one error that lists all mistakes."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metricgate.errors import UsageError
+from metricgate.github import settings
+
+JOB = {
+    "GITHUB_WORKSPACE": "/runner/a checkout",
+    "GITHUB_REPOSITORY": "acme/model",
+    "GITHUB_EVENT_NAME": "pull_request",
+    "RUNNER_TEMP": "/runner/temp",
+}
+
+
+def inputs(**given: str) -> dict[str, str]:
+    return {**JOB, **{settings.variable(name.replace("_", "-")): value for name, value in given.items()}}
+
+
+def test_without_inputs_everything_has_its_default() -> None:
+    found = settings.from_environment("check", JOB)
+    assert found.config == PurePosixPath("metricgate.yaml")
+    assert (found.baseline, found.seeds, found.comment, found.token) == (None, None, "on_change", "")
+    assert found.workspace == Path("/runner/a checkout")
+
+
+def test_what_github_leaves_empty_counts_as_not_given() -> None:
+    empty = inputs(config="", baseline="", seeds="  ", comment="", token="")
+    assert settings.from_environment("check", empty) == settings.from_environment("check", JOB)
+
+
+def test_paths_start_at_the_checkout_and_absolute_ones_stay() -> None:
+    found = settings.from_environment("compare", inputs(baseline="old runs", candidate="/runner/temp/new runs"))
+    assert found.baseline == Path("/runner/a checkout/old runs")
+    assert found.candidate == Path("/runner/temp/new runs")
+
+
+@given(st.sets(st.integers(0, 10**6), min_size=1), st.sampled_from([",", ", ", " ", "\n"]))
+def test_seeds_are_whole_numbers_however_they_are_separated(seeds: set[int], separator: str) -> None:
+    text = separator.join(str(seed) for seed in sorted(seeds))
+    assert settings.from_environment("train", inputs(seeds=text)).seeds == tuple(sorted(seeds))
+    assert settings.from_environment("train", inputs(seeds=f"[{text}]")).seeds == tuple(sorted(seeds))
+
+
+@pytest.mark.parametrize("text", ["one", "1,1", "-1", "1.5", ",", "1;2", "٣"])
+def test_other_seeds_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="should be different whole numbers such as 0,1,2"):
+        settings.from_environment("train", inputs(seeds=text))
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../other/metricgate.yaml", "models/../../metricgate.yaml"])
+def test_the_configuration_lies_inside_the_repository(path: str) -> None:
+    with pytest.raises(UsageError, match="should be a path inside the repository"):
+        settings.from_environment("check", inputs(config=path))
+
+
+def test_all_mistakes_are_reported_at_once() -> None:
+    with pytest.raises(UsageError) as caught:
+        settings.from_environment("check", inputs(config="/absolute", seeds="x", comment="sometimes"))
+    for name in ("config", "seeds", "comment"):
+        assert f"`{name}`" in str(caught.value)
+    assert "always, on_change, on_problem, never" in str(caught.value)
+
+
+def test_the_token_is_never_part_of_the_text() -> None:
+    found = settings.from_environment("check", inputs(token="ghs_secret"))
+    assert found.token == "ghs_secret"
+    assert "ghs_secret" not in f"{found} {found!r}"
+
+
+def test_an_input_of_another_action_is_not_read() -> None:
+    assert settings.from_environment("train", inputs(baseline="runs")).baseline is None
+
+
+def test_what_a_local_runner_sets_beside_is_not_read() -> None:
+    environ = {**JOB, "INPUT_CONFIG": "other.yaml", "INPUT_SEEDS": "7"}
+    assert settings.from_environment("train", environ) == settings.from_environment("train", JOB)
+
+
+def test_the_results_of_the_needed_jobs_are_read_from_what_github_writes() -> None:
+    text = '{"train": {"result": "success", "outputs": {"a": "b"}}, "baseline": {"result": "skipped", "outputs": {}}}'
+    found = settings.from_environment("compare", inputs(needs=text, candidate="runs"))
+    assert found.needs == {"train": "success", "baseline": "skipped"}
+
+
+@pytest.mark.parametrize("text", ["train", "[]", '{"train": "success"}', '{"train": {}}', "[" * 100_000])
+def test_other_needs_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="needs"):
+        settings.from_environment("compare", inputs(needs=text, candidate="runs"))
+
+
+def test_what_cannot_be_left_out_is_asked_for() -> None:
+    with pytest.raises(UsageError, match="`candidate` is empty"):
+        settings.from_environment("compare", JOB)
+    with pytest.raises(UsageError, match="`report` is empty"):
+        settings.from_environment("gate", JOB)
