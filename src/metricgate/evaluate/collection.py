@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from metricgate.config import Config, MetricConfig
 from metricgate.errors import InputError
 from metricgate.formats import metrics_json, scores
 from metricgate.run import Metric, MetricRecord
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a training should not wait for numpy
+    import numpy as np
+    from numpy.typing import NDArray
+
     from metricgate.score_table import ScoreTable
 
 # What float32 arithmetic of a framework and ours may differ by.
@@ -73,6 +73,8 @@ def aggregate(values: NDArray[np.float64], how: str) -> float:
     """
     if how == "mean":
         return math.fsum(values) / len(values)
+    import numpy as np
+
     return float(np.percentile(values, 50.0 if how == "median" else float(how[1:])))
 
 
@@ -161,7 +163,7 @@ def _stderr(values: NDArray[np.float64]) -> float | None:
     n = len(values)
     if n < 2:
         return None
-    return float(np.std(values, ddof=1)) / math.sqrt(n)
+    return float(values.std(ddof=1)) / math.sqrt(n)
 
 
 def _recorded(metric: Metric, *, direction: MetricConfig | None) -> MetricRecord:
