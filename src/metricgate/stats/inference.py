@@ -11,6 +11,9 @@ from scipy import special
 
 Alternative = Literal["greater", "less"]
 
+ROUNDING = 1e-12
+"""Relative to the size of the numbers: what differs by no more is equal."""
+
 
 class UndecidableError(ValueError):
     """The numbers allow no inference, and the message says why: too few, or no variance where there has to be some."""
@@ -101,10 +104,14 @@ class Student:
 class Exact:
     """A number without any uncertainty that could be known, such as a parameter count; compared as it is.
 
-    Meeting a limit within rounding (1e-9 relative) is meeting it.
+    Meeting a limit within rounding is meeting it: 0.94 − 0.93 is no more than 0.01.
+
+    Attributes:
+        scale: The size of the numbers whose difference ``estimate`` is, which decides how much of it is rounding.
     """
 
     estimate: float
+    scale: float = 0.0
     n: int = 1
     method: str = "exact comparison"
     covers: str = "nothing: a single value without standard error, seeds or history"
@@ -116,7 +123,7 @@ class Exact:
 
     def p_value(self, *, null: float, alternative: Alternative) -> float:
         """0 where the value is on the side of the alternative, else 1; the null itself counts as greater and as less."""
-        if math.isclose(self.estimate, null, rel_tol=1e-9, abs_tol=1e-12):
+        if abs(self.estimate - null) <= ROUNDING * max(self.scale, abs(self.estimate), abs(null)):
             return 0.0
         return 0.0 if (self.estimate > null) == (alternative == "greater") else 1.0
 

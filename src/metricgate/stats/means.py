@@ -8,15 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from metricgate.stats.inference import Component, Exact, Inference, Student, UndecidableError, satterthwaite
+from metricgate.stats.inference import ROUNDING, Component, Exact, Inference, Student, UndecidableError, satterthwaite
 from metricgate.stats.noise import Noise
 from metricgate.stats.proportions import PairedProportions, Proportion
 
 TEST_SET = "the test set"
 TRAINING = "the training noise"
-
-ROUNDING = 1e-12
-"""Relative to the size of the scores."""
 
 Scores = NDArray[np.float64]
 Codes = NDArray[np.int32]
@@ -85,7 +82,7 @@ def paired_difference(
     if examples.variance == 0 and noise is None:
         raise UndecidableError("every example changed by exactly the same amount: there is no variance to judge by")
     weight = 1 / len(candidate) + baseline_weight**2 / len(baseline)
-    total = satterthwaite([examples, *_training(weight, noise, n)], floor=examples.variance)
+    total = satterthwaite([examples, *_training(noise, (weight, n))], floor=examples.variance)
     kind = "paired t" if noise is None else "examples × seeds, paired"
     return Student(
         estimate=float(difference.mean()),
@@ -121,17 +118,17 @@ def unpaired_difference(
     sides = [(candidate, candidate_clusters, 1.0), (baseline, baseline_clusters, baseline_weight)]
     estimate = _mean(candidate) - baseline_weight * _mean(baseline)
     parts: list[Component] = []
-    examples = 0.0
+    shares: list[tuple[float, int | None]] = []
     for side, clusters, weight in sides:
         own = _own_variance(side, clusters)
         if own is not None:
             parts.append(Component(weight**2 * own.variance, own.df))
-            examples += weight**2 * own.variance
-        if noise is not None:
-            parts += _training(weight**2 / _runs(side), noise, _examples(side))
+        shares.append((weight**2 / _runs(side), _examples(side) if own is not None else None))
+    examples = math.fsum(part.variance for part in parts)
+    parts += _training(noise, *shares)
     n = min(_examples(candidate) or _runs(candidate), _examples(baseline) or _runs(baseline))
     if not parts:
-        return Exact(estimate=estimate, n=n)
+        return Exact(estimate=estimate, n=n, scale=max(abs(_mean(candidate)), abs(baseline_weight * _mean(baseline))))
     total = satterthwaite(parts, floor=examples)
     return Student(
         estimate=estimate,
@@ -158,7 +155,7 @@ def mean(scores: Scores | Value, *, clusters: Codes | None = None, noise: Noise 
             return Proportion.of(scores[0], covers=_covers(None))
     own = _own_variance(scores, clusters)
     n = _examples(scores) or _runs(scores)
-    training = _training(1 / _runs(scores), noise, _examples(scores)) if noise is not None else []
+    training = _training(noise, (1 / _runs(scores), _examples(scores) if own is not None else None))
     if own is None and not training:
         return Exact(estimate=_mean(scores), n=n)
     if own is not None and own.variance == 0 and not training:
@@ -204,12 +201,22 @@ def is_binary(*matrices: Scores) -> bool:
     return all(bool(((scores == 0) | (scores == 1)).all()) for scores in matrices)
 
 
-def _training(weight: float, noise: Noise | None, n: int | None) -> list[Component]:
+def _training(noise: Noise | None, *shares: tuple[float, int | None]) -> list[Component]:
+    """The part of the variance that comes from training.
+
+    Both sides' noise is one and the same estimate, so their weights add up before its degrees of freedom count.
+
+    Args:
+        noise: The training noise.
+        shares: For each side its weight (1/K for the mean of K runs) and its number of examples; None where the variance
+            over examples, which holds the residual once already, is not part of the sum.
+    """
     if noise is None:
         return []
-    parts = [Component(weight * noise.variance, noise.df)]
-    if noise.residual and n:
-        parts.append(Component(-weight * noise.residual / n, noise.residual_df))
+    parts = [Component(math.fsum(weight for weight, _ in shares) * noise.variance, noise.df)]
+    counted_twice = math.fsum(weight / n for weight, n in shares if n) * noise.residual
+    if counted_twice:
+        parts.append(Component(-counted_twice, noise.residual_df))
     return parts
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from metricgate.stats.inference import UndecidableError
+from metricgate.stats.inference import ROUNDING, UndecidableError
 
 GROSS = 0.001
 """Pooled variances may not differ at this level of Bartlett's test: only gross differences count."""
@@ -60,14 +60,14 @@ def of_scores(scores: NDArray[np.float64]) -> Noise | None:
     centre = scores.mean(axis=0) - means.mean()
     residual = math.fsum(float(np.square(row - mean - centre).sum()) for row, mean in zip(scores, means, strict=True))
     df = (n - 1) * (runs - 1)
-    return Noise(variance=float(means.var(ddof=1)), df=runs - 1, residual=residual / df, residual_df=df)
+    return Noise(variance=_variance(means), df=runs - 1, residual=residual / df, residual_df=df)
 
 
 def of_values(values: Sequence[float]) -> Noise | None:
     """The noise among single values, one a run of the same commit; None for fewer than two."""
     if len(values) < 2:
         return None
-    return Noise(variance=float(np.var(values, ddof=1)), df=len(values) - 1)
+    return Noise(variance=_variance(np.asarray(values, dtype=np.float64)), df=len(values) - 1)
 
 
 def of_successive(values: Sequence[float]) -> Noise | None:
@@ -125,3 +125,10 @@ def bartlett(noises: Sequence[Noise]) -> float:
     statistic = df * math.log(pooled) - math.fsum(part.df * math.log(part.variance) for part in parts)
     correction = 1 + (math.fsum(1 / part.df for part in parts) - 1 / df) / (3 * (len(parts) - 1))
     return float(special.chdtrc(len(parts) - 1, max(statistic, 0.0) / correction))
+
+
+def _variance(values: NDArray[np.float64]) -> float:
+    # The mean of three equal numbers need not be that number: what differs by rounding has no variance.
+    if float(np.ptp(values)) <= ROUNDING * float(np.abs(values).max()):
+        return 0.0
+    return float(values.var(ddof=1))

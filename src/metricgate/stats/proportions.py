@@ -77,7 +77,12 @@ class PairedProportions:
         # q̃ solves A q² + B q + C = 0 (Tango 1998, equation 6).
         linear = -b - c + (2 * n - b + c) * delta
         constant = -c * delta * (1 - delta)
-        q = (math.sqrt(max(linear**2 - 8 * n * constant, 0.0)) - linear) / (4 * n)
+        # Neither way squares B, whose square would be 0 for a tiny δ.
+        if constant <= 0:
+            root = math.hypot(linear, math.sqrt(-8 * n * constant))
+        else:
+            root = abs(linear) * math.sqrt(max(1 - 8 * n * constant / linear / linear, 0.0))
+        q = (root - linear) / (4 * n)
         variance = n * (2 * q + delta * (1 - delta))
         numerator = b - c - n * delta
         if variance <= 0:
@@ -132,9 +137,7 @@ class Proportion:
 
     def p_value(self, *, null: float, alternative: Alternative) -> float:
         """One-sided p-value of the score statistic; a bound that no proportion can cross is decided exactly."""
-        variance = null * (1 - null) / self.n
-        if variance <= 0:
-            above = self.estimate > null or (self.estimate == null and alternative == "greater" and null > 0)
-            return 0.0 if above == (alternative == "greater") else 1.0
-        z = (self.estimate - null) / math.sqrt(variance)
+        if not 0 < null < 1:
+            return 0.0 if (self.estimate >= null if alternative == "greater" else self.estimate <= null) else 1.0
+        z = (self.estimate - null) / math.sqrt(null * (1 - null) / self.n)
         return float(special.ndtr(-z if alternative == "greater" else z))

@@ -33,7 +33,7 @@ def linearise(scores: NDArray[np.float64], probability: float) -> NDArray[np.flo
     """
     n = scores.shape[1]
     beyond = n * min(probability, 1 - probability)
-    if beyond < MIN_BEYOND:
+    if round(beyond, 6) < MIN_BEYOND:  # 1 − 0.9 is a little less than 0.1
         raise UndecidableError(f"{n} examples leave {beyond:.1f} beyond the quantile; {MIN_BEYOND} are the least")
     width = _bandwidth(n, probability)
     low, quantile, high = np.quantile(scores, [probability - width, probability, probability + width], axis=1)
