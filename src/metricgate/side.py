@@ -44,7 +44,8 @@ class Side:
                         expected=f"the same example ids in every run of the {label}",
                         fix="evaluate every run on the same test set, or compare the runs separately",
                     )
-                self.mismatch = _difference(alignment.missing, alignment.extra, alignment.examples)
+                # Seen from the candidate, whose table is the reference: what only the baseline has is missing.
+                self.mismatch = _difference(alignment.extra, alignment.missing, alignment.examples)
                 self.orders = ()
                 return
             orders.append(None if _in_order(alignment.order) else alignment.order)

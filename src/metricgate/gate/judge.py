@@ -119,6 +119,7 @@ def _tested(rule: Rule, result: RuleResult, measured: Measured, metric: MetricCo
         bound = shown.interval(1 - 2 * gate.alpha)
         result = replace(result, smallest_limit=max(0.0, -bound.low if metric.direction == "higher" else bound.high))
     exact = isinstance(test.result, Exact)
+    linearised = metric.aggregate != "mean" and not isinstance(measured.candidate, Value)
     result = replace(
         result,
         interval=None if isinstance(shown, Exact) else shown.interval(1 - gate.alpha),
@@ -126,7 +127,7 @@ def _tested(rule: Rule, result: RuleResult, measured: Measured, metric: MetricCo
         p_pass=test.p_pass,
         mde=power.minimum_detectable_effect(test.result, alpha=gate.alpha, power=gate.power),
         n=None if exact and isinstance(measured.candidate, Value) else test.result.n,
-        method=test.result.method + ("" if metric.aggregate == "mean" else f" of the linearised {metric.aggregate}"),
+        method=test.result.method + (f" of the linearised {metric.aggregate}" if linearised else ""),
         noise=test.result.covers,
     )
     return _Draft(result, test, measured.warning)

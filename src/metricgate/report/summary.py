@@ -99,6 +99,9 @@ def may_be_worse(rule: RuleInfo, *, alpha: float) -> bool:
 def slices_title(report: Report) -> str:
     """``Slices: 1 of 10 may be worse``."""
     sliced = slices(report)
+    lost = sum(rule.outcome == "not_comparable" for rule in sliced)
+    if lost:
+        return f"Slices: {lost} of {len(sliced)} can't be compared"
     worse = sum(may_be_worse(rule, alpha=report.alpha) for rule in sliced)
     return f"Slices: {worse or 'none'} of {len(sliced)} {'may be' if worse else 'looks'} worse"
 

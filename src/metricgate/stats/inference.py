@@ -114,7 +114,7 @@ class Exact:
     scale: float = 0.0
     n: int = 1
     method: str = "exact comparison"
-    covers: str = "nothing: a single value without standard error, seeds or history"
+    covers: str = "nothing, since single values have no standard error, seeds or history"
     df: float = math.inf
 
     def interval(self, level: float) -> Interval:
