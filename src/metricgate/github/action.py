@@ -9,12 +9,11 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
 from typing import TextIO
 
-from metricgate import config_file, evaluate, pipeline, run, train
+from metricgate import pipeline, run
 from metricgate.errors import ExitCode, MetricgateError, StageError, UsageError
 from metricgate.github import event, jobs, policy, presentation, settings
 from metricgate.github.checkout import Checkout
@@ -22,9 +21,9 @@ from metricgate.github.commands import Commands
 from metricgate.github.event import Work
 from metricgate.github.policy import Policy
 from metricgate.github.settings import Settings, Stage
-from metricgate.report import document, markdown
+from metricgate.report import document, markdown, terminal
 from metricgate.report.document import Report
-from metricgate.train.console import Console
+from metricgate.train import Console
 
 # Which outputs each action has. The action.yml files and the README are tested against it.
 VERDICT = ("verdict", "exit-code", "report", "markdown", "comment-url")
@@ -153,7 +152,7 @@ def _gate(job: Job) -> int:
         raise ValueError(message)
     report = document.read(job.settings.report)
     _verdict(job, report)
-    job.runner.say(f"{report.name}: {report.verdict}, exit code {report.exit_code}")
+    job.runner.say(terminal.headline(report))
     return report.exit_code
 
 
@@ -162,7 +161,7 @@ def _base(job: Job) -> str | None:
     return job.checkout.base_of(job.work) if job.work.kind == "compare" else None
 
 
-def _one_stage(job: Job, stage: str) -> int:
+def _one_stage(job: Job, stage: pipeline.Stage) -> int:
     given = job.settings
     with job.runner.group(f"metricgate {stage}"), job.runner.foreign_output():
         made = _make_runs(job, given.workspace, stages=(stage,), run_dir=given.run_dir)
@@ -175,27 +174,17 @@ def _produce(job: Job, root: Path, run_dir: Path, *, what: str) -> Path:
         return _make_runs(job, root, stages=("train", "evaluate"), run_dir=run_dir)
 
 
-def _make_runs(job: Job, root: Path, *, stages: tuple[str, ...], run_dir: Path | None) -> Path:
+def _make_runs(job: Job, root: Path, *, stages: tuple[pipeline.Stage, ...], run_dir: Path | None) -> Path:
     """Train or evaluate (or both) the commit that is checked out at ``root``."""
-    config = config_file.load(root / job.settings.config, default_name=job.model_name)
-    commit = Checkout(root).head()
-    target = run_dir or root / ".metricgate" / "runs" / commit[:7]
-    environ = {name: value for name, value in job.environ.items() if name not in _RUNNER_FILES}
-    console = Console(output=sys.stdout.buffer, progress=sys.stderr)
-    if "train" in stages:
-        train.train(
-            config,
-            root=root,
-            run_dir=target,
-            environ=environ,
-            console=console,
-            clock=lambda: datetime.now(timezone.utc),
-            seeds=job.settings.seeds,
-            commit=commit,
-        )
-    if "evaluate" in stages:
-        evaluate.evaluate(config, root=root, run_dir=target, environ=environ, console=console)
-    return target
+    return pipeline.produce(
+        root,
+        console=Console(output=sys.stdout.buffer, progress=sys.stderr),
+        environ={name: value for name, value in job.environ.items() if name not in _RUNNER_FILES},
+        config=Path(job.settings.config),
+        stages=stages,
+        run_dir=run_dir,
+        seeds=job.settings.seeds,
+    )
 
 
 def _second_checkout(job: Job, base: str, run_dir: Path) -> Path | None:
@@ -230,9 +219,8 @@ def _judge(job: Job, judging: Policy, *, candidate: Path, baseline: Path | None)
     for name, value in (("report", folder / "report.json"), ("markdown", folder / "report.md"), ("comment-url", "")):
         job.runner.output(name, str(value))
     job.runner.summary(text)
-    presentation.annotate(
-        job.runner, report, path=job.settings.config, text=(job.settings.workspace / job.settings.config).read_text("utf-8")
-    )
+    presentation.annotate(job.runner, report, path=job.settings.config, text=judging.text)
+    job.runner.say(terminal.render(report))
     return report
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from metricgate import config_file
@@ -19,11 +19,13 @@ class Policy:
 
     Attributes:
         config: The change's own configuration with the policy in force.
+        text: The change's own configuration file.
         changes: How the change's own policy differs from the one in force, one line each.
         warnings: What else the reader should know.
     """
 
     config: Config
+    text: str = ""
     changes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -44,23 +46,24 @@ def in_force(checkout: Checkout, path: PurePosixPath, *, base: str | None, defau
         # A change can commit a link; what it points to on the judging machine is not the change's to show.
         raise ConfigError("the file is a link that leaves the repository", where=str(path), expected="a plain file")
     own = config_file.load(checkout.root / path, default_name=default_name)
+    own_text = (checkout.root / path).read_text(encoding="utf-8")
     if base is None:
-        return Policy(config=own)
+        return Policy(config=own, text=own_text)
     source = f"{path} at {base[:7]}"
     text = checkout.read(base, path)
     if text is None:
-        return Policy(config=own, warnings=(f"There is no {source}: this change is judged by its own policy.",))
+        return Policy(config=own, text=own_text, warnings=(f"There is no {source}: this change is judged by its own policy.",))
     try:
         theirs = config_file.loads(text, source=source, default_name=own.name)
     except ConfigError as error:
         # Nobody could repair a broken file if only the broken file could judge.
         reason = str(error).splitlines()[0]
-        return Policy(config=own, warnings=(f"{reason}; this change is judged by its own policy.",))
-    return Policy(config=own.with_policy_of(theirs), changes=own.policy_changes(theirs))
+        return Policy(config=own, text=own_text, warnings=(f"{reason}; this change is judged by its own policy.",))
+    return Policy(config=own.with_policy_of(theirs), text=own_text, changes=own.policy_changes(theirs))
 
 
 def without_baseline(policy: Policy) -> Policy:
     """What is left to judge where there is nothing to compare with on purpose: the absolute bounds."""
     rules = tuple(rule for rule in policy.config.rules if rule.kind in _NEEDS_NO_BASELINE)
     gate = policy.config.gate.model_copy(update={"rules": rules})
-    return Policy(config=policy.config.model_copy(update={"gate": gate}), changes=policy.changes, warnings=policy.warnings)
+    return replace(policy, config=policy.config.model_copy(update={"gate": gate}))
