@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import statistics
 import subprocess
-import tempfile
-import time
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,20 +70,27 @@ def _cpuinfo() -> list[str]:
         return []
 
 
+# A process inherits the peak of the one that started it, so a small one stands between this one and what is measured.
+_STARTER = """
+import json, os, subprocess, sys, time
+started = time.perf_counter()
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+wall = time.perf_counter() - started
+print(json.dumps([os.waitstatus_to_exitcode(status), wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024]))
+"""
+
+
 def _once(command: Sequence[str], cwd: Path, accept: Sequence[int]) -> Figures:
     # Python keeps the bytecode of what it imported, unless told not to; then every start would compile again.
     environ = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-    with tempfile.TemporaryFile() as errors:
-        started = time.perf_counter()
-        process = subprocess.Popen(command, cwd=cwd, env=environ, stdout=subprocess.DEVNULL, stderr=errors)
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode not in accept:
-            errors.seek(0)
-            message = f"{command} ended with {process.returncode}: {errors.read().decode(errors='replace')}"
-            raise RuntimeError(message)
-    return Figures(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    starter = [sys.executable, "-I", "-S", "-c", _STARTER]
+    done = subprocess.run([*starter, *command], cwd=cwd, env=environ, check=True, capture_output=True, text=True)
+    code, wall, cpu, peak = json.loads(done.stdout)
+    if code not in accept:
+        message = f"{command} ended with {code}: {done.stderr}"
+        raise RuntimeError(message)
+    return Figures(wall, cpu, peak)
 
 
 def _figures(samples: Sequence[Figures]) -> Figures:
