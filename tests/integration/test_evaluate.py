@@ -244,6 +244,10 @@ class TestWithoutASection:
         assert (found.seed, found.times.train_s) == (0, None)
         assert found.model_digest is not None
 
+    def test_without_training_or_model_there_is_nothing_to_evaluate(self, root: Path) -> None:
+        with pytest.raises(StageError, match=r"no model at outputs/model.txt, and no `train`"):
+            trained(root, configured(train=None))
+
 
 class TestRuns:
     def test_of_some_seeds_only(self, root: Path) -> None:

@@ -211,6 +211,11 @@ class TestEnd:
         with pytest.raises(CommandError, match="exit code 1; it wrote nothing"):
             run(folder, "exit 1")
 
+    @pytest.mark.parametrize("line", ["echo \0", "echo " + "x" * 10_000_000], ids=["NUL", "megabytes"])
+    def test_a_command_that_no_system_takes(self, line: str, folder: Path) -> None:
+        with pytest.raises(StageError, match="the training of seed 0 can't be started"):
+            run(folder, line)
+
     def test_a_machine_without_bash(self, folder: Path) -> None:
         with pytest.raises(StageError, match="there is no bash"):
             run(folder, "true", environ={"PATH": str(folder)})

@@ -257,6 +257,17 @@ class TestRefused:
         with pytest.raises(InputError, match="leads out of the folder"):
             read(tmp_path / "given")
 
+    def test_links_to_what_is_not_read_do_not_matter(self, tmp_path: Path) -> None:
+        write_run(tmp_path / "runs" / "seed-0")
+        (tmp_path / "runs" / "seed-0" / "data").symlink_to("/usr")
+        (tmp_path / "runs" / "README").symlink_to("/etc/hostname")
+        assert len(read(tmp_path / "runs")) == 1
+
+    def test_a_wrong_key_of_metrics_json_is_named(self, tmp_path: Path) -> None:
+        write(tmp_path / "metrics.json", {"accuracy": 0.9, "model": "resnet"})
+        with pytest.raises(InputError, match="`model` is a string"):
+            read(tmp_path)
+
     def test_links_within_the_folder_are_followed(self, tmp_path: Path) -> None:
         write(tmp_path / "blobs" / "0a1b", json.dumps({"accuracy": 0.5}))
         (tmp_path / "seed-0").mkdir()

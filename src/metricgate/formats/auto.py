@@ -50,9 +50,10 @@ def read_runs(path: Path, *, id: str) -> tuple[Run, ...]:  # noqa: A002  # the c
             fix="metricgate run        # trains and evaluates, and says where the runs are",
         )
     reader = _Reader(root=path.resolve(), id=id)
-    if path.is_file():
-        return (reader.file(path),)
-    found = reader.folder(path, depth=0)
+    try:
+        found = [reader.file(path)] if path.is_file() else reader.folder(path, depth=0)
+    except OSError as error:
+        raise InputError(f"can't be read: {error.strerror}", where=str(error.filename or path)) from None
     if not found and (files := _some_files(path)):
         raise _not_understood(path, f"no run in this folder (it has {', '.join(files)})")
     return tuple(sorted(found, key=_order))
@@ -66,8 +67,9 @@ class _Reader:
     def folder(self, path: Path, *, depth: int) -> list[Run]:
         """The runs of a folder, none where nothing in it looks like one."""
         entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith((".", "__")))
-        for entry in entries:
-            self._inside(entry)
+        files = [entry for entry in entries if entry.suffix.lower() in _DATA_SUFFIXES and entry.is_file()]
+        for file in files:
+            self._inside(file)
         children = [entry for entry in entries if entry.is_dir()]
         if run := self._run(path):
             if nested := [child.name for child in children if (child / runs.RUN_FILE).is_file()]:
@@ -81,6 +83,7 @@ class _Reader:
         found: list[Run] = []
         barren = []
         for child in children if depth < _MAX_DEPTH else ():
+            self._inside(child)
             inside = self.folder(child, depth=depth + 1)
             found += inside
             if not inside and _should_hold_a_run(child):
@@ -94,7 +97,6 @@ class _Reader:
             )
         if found:
             return found
-        files = [entry for entry in entries if entry.suffix.lower() in _DATA_SUFFIXES and entry.is_file()]
         if len(files) > 1:
             raise _not_understood(path, f"several files and no run ({', '.join(file.name for file in files[:5])})")
         return [self.file(file) for file in files]
@@ -122,6 +124,8 @@ class _Reader:
         for module in (sklearn_report, keras_history, metrics_json, dvclive):
             if module.detect(document):
                 return Run(where=path, metrics=module.read(path), record=record)
+        if path.name == metrics_json.FILE:
+            metrics_json.read(path)  # says which key is wrong
         raise _not_understood(path, f"the file holds {json_file.kind(document)} that no format explains")
 
     def _run(self, path: Path) -> Run | None:

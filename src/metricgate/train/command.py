@@ -129,15 +129,7 @@ def run(command: Command, *, console: Console) -> Usage:
     events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
     with _signals_into(events), Output(command.log, console=console) as output:
         started = time.monotonic()
-        process = subprocess.Popen(  # noqa: S603 - running the user's command is what this is for
-            [bash, *BASH_OPTIONS, command.line],
-            cwd=command.cwd,
-            env=dict(command.environ),
-            stdin=subprocess.DEVNULL,
-            stdout=output.write_end,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        process = _start(bash, command, output)
         output.begin()
         threading.Thread(target=_wait, args=(process, events), daemon=True).start()
         watch = _Watch(command, console, process.pid, started - command.spent_s)
@@ -212,6 +204,21 @@ class _Watch:
     def _stop(self, how: signal.Signals, now: float) -> None:
         process_group.send(self._group, how)
         self._kill_at = now + self._console.grace_s
+
+
+def _start(bash: str, command: Command, output: Output) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(  # noqa: S603 - running the user's command is what this is for
+            [bash, *BASH_OPTIONS, command.line],
+            cwd=command.cwd,
+            env=dict(command.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=output.write_end,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:  # no such folder, a command of megabytes, a NUL character
+        raise StageError(f"the {command.label} can't be started: {error}", where=str(command.cwd)) from None
 
 
 def _wait(process: subprocess.Popen[bytes], events: queue.SimpleQueue[_Event]) -> None:

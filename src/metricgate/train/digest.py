@@ -91,7 +91,10 @@ def _hash(path: Path) -> hashlib._Hash:
     result = hashlib.sha256()
     buffer = bytearray(_CHUNK)
     view = memoryview(buffer)
-    with path.open("rb", buffering=0) as stream:
-        while size := stream.readinto(buffer):
-            result.update(view[:size])
+    try:
+        with path.open("rb", buffering=0) as stream:
+            while size := stream.readinto(buffer):
+                result.update(view[:size])
+    except OSError as error:
+        raise InputError(f"can't be read: {error.strerror}", where=str(path), expected="a readable file") from None
     return result

@@ -96,7 +96,7 @@ def _ask(python: Path | None, *, cwd: Path, environ: Mapping[str, str]) -> dict[
         return {}
     answer = _read([str(python), "-c", _QUESTION], environ=environ, cwd=cwd)
     try:
-        document = json.loads(answer)
+        document = json.loads(answer.strip().rpartition("\n")[2])  # below whatever a sitecustomize prints
         packages = {_NAME_SEPARATORS.sub("-", name).lower(): str(version) for name, version in document["packages"].items()}
         return {"version": str(document["version"]), "packages": dict(sorted(packages.items()))}
     except (ValueError, KeyError, TypeError, AttributeError):

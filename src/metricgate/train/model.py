@@ -53,17 +53,27 @@ class ModelPath:
         stats = {name: file.lstat() for name, file in files.items()}
         return tuple((name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for name, stat in sorted(stats.items()))
 
-    def keep(self, folder: Path, *, before: Snapshot) -> str:
+    def keep(self, folder: Path, *, before: Snapshot | None) -> str:
         """Copy the model that was just trained into a run folder, since the next training overwrites it.
+
+        Args:
+            folder: The run folder.
+            before: What was there before the training; None where nothing was trained.
 
         Returns:
             The model's digest.
 
         Raises:
-            StageError: There is no model, or it is the one that was there before the training.
+            StageError: There is no model, it is the one that was there before the training, or it can't be copied.
             InputError: The model's folder is empty or holds links that lead out of it.
         """
         after = self.snapshot()
+        if not after and before is None:
+            raise StageError(
+                f"there is no model at {self.configured}, and no `train` in metricgate.yaml to make one",
+                expected="a model to evaluate",
+                fix="fetch it before the evaluation, or add `train: {run: python train.py}`",
+            )
         if not after:
             raise StageError(
                 f"the training ended well and left no model at {self.configured}",
@@ -113,14 +123,23 @@ class ModelPath:
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy a file or folder to a path where nothing is, sharing blocks where the filesystem can."""
-    if source.is_file():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _copy_file(source, target)
-        return
-    for name, file in digest.files_in(source).items():
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        _copy_file(file, target / name)
+    """Copy a file or folder to a path where nothing is, sharing blocks where the filesystem can.
+
+    Raises:
+        StageError: The disk is full, or something can't be read or written.
+    """
+    files = {"": source} if source.is_file() else digest.files_in(source)
+    try:
+        for name, file in files.items():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            _copy_file(file, target / name)
+    except OSError as error:
+        raise StageError(
+            f"the model can't be copied: {error.strerror}",
+            where=str(target),
+            expected="room for a copy of the model in every run folder",
+            fix="free the disk, or say --run-dir with a folder on a larger one",
+        ) from None
 
 
 def remove(path: Path) -> None:

@@ -74,7 +74,7 @@ class Trainer:
         started = self.clock()
         manifest = self._manifest  # read while the training runs
         usage = self._run(folder, self.config.train) if self.config.train else None
-        model_digest = self.model.keep(folder.path, before=before if usage else ()) if self.model else None
+        model_digest = self.model.keep(folder.path, before=before if usage else None) if self.model else None
         found = manifest.result()
         record = RunRecord(
             stage="trained",
