@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from metricgate.config import Config
 from metricgate.errors import InputError
 from metricgate.run import Run
-from metricgate.score_table import Groups
+from metricgate.score_table import Groups, natural_order
 from metricgate.side import Side
 from metricgate.stats.means import Codes, Scores, Value, is_binary
 from metricgate.training_noise import NoiseSources
@@ -121,7 +121,7 @@ class Comparison:
         names = [name for groups in members for name in groups]
         return [
             self._evidence(metric, f"{column}={name}", *(groups.get(name) for groups in members))
-            for name in sorted(dict.fromkeys(names), key=_natural)
+            for name in sorted(dict.fromkeys(names), key=natural_order)
         ]
 
     def flips(self, metric: str, *, only: str | None = None) -> Flips | None:
@@ -198,7 +198,7 @@ class Comparison:
         matrices: list[Scores] = []
         values: list[list[float]] = []
         for side in self.history:
-            if side.has_column(metric) and not side.mismatch and (at is None or side.orders):
+            if side.has_column(metric) and not side.mismatch and (side.orders if at is not None else not sliced):
                 matrix = side.matrix(metric)
                 matrices.append(matrix if at is None else matrix[:, at])
             elif not sliced:
@@ -313,14 +313,6 @@ def _changed(one: Groups, other: Groups) -> int:
     names = {name: index for index, name in enumerate(dict.fromkeys([*one.names, *other.names]))}
     codes = [np.array([names[name] for name in g.names], dtype=np.int64)[g.codes] for g in (one, other)]
     return int((codes[0] != codes[1]).sum())
-
-
-def _natural(name: str) -> tuple[object, ...]:
-    return tuple((0, int(part), "") if part.isdigit() and part.isascii() else (1, 0, part) for part in _pieces(name))
-
-
-def _pieces(name: str) -> list[str]:
-    return ["".join(group) for _, group in itertools.groupby(name, key=lambda char: char.isascii() and char.isdigit())]
 
 
 def _size(side: Scores | Value | None) -> int | None:

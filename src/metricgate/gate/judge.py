@@ -130,6 +130,8 @@ def _tested(rule: Rule, result: RuleResult, measured: Measured, metric: MetricCo
         method=test.result.method + (f" of the linearised {metric.aggregate}" if linearised else ""),
         noise=test.result.covers,
     )
+    if measured.evidence.unpaired_reason and rule.kind not in {"min", "max"} and not exact:
+        result = replace(result, method=f"{result.method} (not paired: {measured.evidence.unpaired_reason})")
     return _Draft(result, test, measured.warning)
 
 
