@@ -12,7 +12,7 @@ from metricgate import config_file
 from metricgate.config import Config
 from metricgate.errors import InputError
 from metricgate.evaluate import fingerprint
-from metricgate.train import digest, environment, training
+from metricgate.train import digest, environment, inputs
 
 file_names = st.text(st.characters(codec="utf-8", exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1).filter(
     lambda name: name not in {".", ".."} and len(name.encode()) < 200
@@ -171,17 +171,17 @@ class TestData:
     def test_globs_reach_any_depth_and_folders_count_whole(self, tmp_path: Path) -> None:
         for name in ("data/a.csv", "data/deep/er/b.csv", "data/notes.txt", "images/1.png"):
             write(tmp_path / name)
-        found = training.matches(["data/**/*.csv", "images"], root=tmp_path, key="train.data")
+        found = inputs.matches(["data/**/*.csv", "images"], root=tmp_path, key="train.data")
         assert sorted(found) == ["data/a.csv", "data/deep/er/b.csv", "images/1.png"]
 
     def test_data_may_lie_outside_the_repository(self, tmp_path: Path) -> None:
         file = write(tmp_path / "data" / "train.csv")
         (tmp_path / "repo").mkdir()
-        assert training.matches([str(file)], root=tmp_path / "repo", key="train.data") == {str(file): file}
+        assert inputs.matches([str(file)], root=tmp_path / "repo", key="train.data") == {str(file): file}
 
     def test_a_pattern_that_matches_nothing_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"train\.data: no file matches 'data/train\.csv'"):
-            training.matches(["data/train.csv"], root=tmp_path, key="train.data")
+            inputs.matches(["data/train.csv"], root=tmp_path, key="train.data")
 
 
 class TestEnvironment:

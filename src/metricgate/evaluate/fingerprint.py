@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from metricgate.config import Config
-from metricgate.train import digest, training
+from metricgate.train import digest, inputs
 
 LAYOUT = "metricgate.evaluation/1"
 _GIT_TIMEOUT_S = 30.0
@@ -29,7 +29,7 @@ def of_evaluation(config: Config, *, root: Path, environ: Mapping[str, str]) -> 
     if config.evaluate is None:
         return None
     named = {name: root / name for name in named_files(config.evaluate.run, root=root, environ=environ)}
-    declared = training.matches(config.evaluate.inputs, root=root, key="evaluate.inputs")
+    declared = inputs.matches(config.evaluate.inputs, root=root, key="evaluate.inputs")
     files = {**named, **declared}
     return digest.of_texts([LAYOUT, config.evaluate.run.strip(), digest.of_files(files)])
 
@@ -66,7 +66,8 @@ def _tracked(names: Iterable[str], *, root: Path, environ: Mapping[str, str]) ->
     if git is None or not names:
         return names
     answer = subprocess.run(  # noqa: S603 - no shell, and the names are files that exist
-        [git, "-C", str(root), "--literal-pathspecs", "ls-files", "-z", "--", *sorted(names)],
+        # In a container the checkout often belongs to somebody else, which git would refuse.
+        [git, "-C", str(root), "-c", "safe.directory=*", "--literal-pathspecs", "ls-files", "-z", "--", *sorted(names)],
         env=dict(environ),
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -267,5 +267,9 @@ def _failure(command: Command, exited: _Exited, usage: Usage, *, reason: str, la
         last_lines=last_lines,
         usage=usage,
         crashed=died and not reason,
-        fix=fix or f"all of its output is in {command.log}",
+        fix=fix or f"all of its output is in {_shown(command.log, command.cwd)}",
     )
+
+
+def _shown(path: Path, cwd: Path) -> Path:
+    return path.relative_to(cwd) if path.is_relative_to(cwd) else path

@@ -88,8 +88,10 @@ class Console:
 
 def duration(seconds: float) -> str:
     """Seconds as people write them: ``1h 05m``, ``12m 30s``, ``8s``."""
+    if seconds < 1:
+        return f"{seconds:.1g}s"
     if seconds < _MINUTE:
-        return f"{seconds:.3g}s"
+        return f"{seconds:.0f}s"
     minutes, rest = divmod(int(seconds), _MINUTE)
     hours, minutes = divmod(minutes, _MINUTE)
     return f"{hours}h {minutes:02d}m" if hours else f"{minutes}m {rest:02d}s"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,9 +12,9 @@ from typing import Any
 
 from metricgate import run as runs
 from metricgate.config import Config, Train
-from metricgate.errors import InputError, UsageError
+from metricgate.errors import UsageError
 from metricgate.run import Fingerprints, Resources, RunRecord, Times
-from metricgate.train import command, digest, environment, run_folder
+from metricgate.train import command, digest, environment, inputs, run_folder
 from metricgate.train.command import Command, CommandError, Usage
 from metricgate.train.console import Console, duration
 from metricgate.train.model import ModelPath
@@ -107,7 +106,8 @@ class Trainer:
 
     @cached_property
     def _data_digest(self) -> str | None:
-        return data_digest(self.config, root=self.root)
+        patterns = self.config.train.data if self.config.train else ()
+        return digest.of_files(inputs.matches(patterns, root=self.root, key="train.data")) if patterns else None
 
     @cached_property
     def _manifest(self) -> Future[dict[str, Any]]:
@@ -190,48 +190,6 @@ def seeds_of(config: Config, seeds: Sequence[int] | None) -> tuple[int, ...]:
             fix="--seeds 0,1,2",
         )
     return tuple(seeds)
-
-
-def data_digest(config: Config, *, root: Path) -> str | None:
-    """The digest of the training data that the configuration declares; None where it declares none.
-
-    Raises:
-        InputError: A pattern matches nothing.
-    """
-    patterns = config.train.data if config.train else ()
-    return digest.of_files(matches(patterns, root=root, key="train.data")) if patterns else None
-
-
-def matches(patterns: Sequence[str], *, root: Path, key: str) -> dict[str, Path]:
-    """The files that globs relative to ``root`` match (``**`` for any depth, a folder for all that is in it).
-
-    Raises:
-        InputError: A pattern matches no file.
-    """
-    files: dict[str, Path] = {}
-    for pattern in patterns:
-        # Unlike Path.glob, this takes absolute patterns too: data sets often lie outside the repository.
-        found = {name: root / name for name in glob.glob(pattern, root_dir=root, recursive=True)}  # noqa: PTH207
-        inside = {
-            f"{name.rstrip('/')}/{inner}": file
-            for name, path in found.items()
-            if path.is_dir()
-            for inner, file in _files(path).items()
-        }
-        matched = {**{name: path for name, path in found.items() if path.is_file()}, **inside}
-        if not matched:
-            raise InputError(
-                f"{key}: no file matches {pattern!r}",
-                where=str(root),
-                expected="at least one file, relative to the repository root",
-                fix="fetch the data before the training, or correct the pattern in metricgate.yaml",
-            )
-        files |= matched
-    return files
-
-
-def _files(folder: Path) -> dict[str, Path]:
-    return {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
 
 
 def _rfc3339(moment: datetime) -> str:
