@@ -29,7 +29,7 @@ def main(*, pairs: int = 3, warm: int = 21) -> None:
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder)
         environ = _environ(here)
-        action = ["bash", _copy(here / "metricgate") / "actions" / "setup" / "run.sh", "setup"]
+        action: list[str | Path] = ["bash", _copy(here / "metricgate") / "actions" / "setup" / "run.sh", "setup"]
         lock = here / "metricgate" / "requirements" / "core.txt"
         ours: list[float] = []
         theirs: list[float] = []
