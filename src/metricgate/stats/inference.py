@@ -138,6 +138,8 @@ def satterthwaite(components: Sequence[Component], *, floor: float = 0.0) -> Com
         components: The parts; subtracted parts have a negative variance and count in the denominator as they are.
         floor: The sum is never smaller than this.
     """
+    if len(components) == 1 and 0 < components[0].variance >= floor:
+        return components[0]
     total = max(math.fsum(part.variance for part in components), floor)
     spread = math.fsum(part.variance**2 / part.df for part in components if math.isfinite(part.df))
     if total <= 0:

@@ -10,8 +10,12 @@ from scipy import special
 
 from metricgate.stats.inference import UndecidableError
 
-MIN_BEYOND = 5
-"""The least number of examples that must lie beyond the quantile."""
+MIN_BEYOND = 25
+"""The least number of examples that must lie beyond the quantile.
+
+With fewer the density there is a guess: of healthy changes to a log-normal latency (standard deviation of the logarithm
+0.8), p95 blocks 19% at alpha 0.05 with 5 beyond it, 12% with 10, 7% with 15, and 4% with 25.
+"""
 
 
 def linearise(scores: NDArray[np.float64], probability: float) -> NDArray[np.float64]:
