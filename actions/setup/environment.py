@@ -9,6 +9,8 @@ a lock, and renamed into place, so it is whole or absent.
 Only the standard library is used: this runs before anything is installed. Standard output is the path, and nothing else.
 """
 
+from __future__ import annotations  # so that an older Python gets as far as being told so
+
 import contextlib
 import hashlib
 import importlib.util
