@@ -432,7 +432,9 @@ class TestMistakes:
         content = bytearray(file.read_bytes())
         content[4:-8] = b"\xff" * (len(content) - 12)
         file.write_bytes(content)
-        assert f"{file}: can't be read as .parquet" in problem(file)
+        said = problem(file)
+        assert f"{file}: can't be read as .parquet" in said
+        assert "metricgate-" not in said.replace(str(file), "")
 
     @pytest.mark.parametrize(("row", "values"), [("b", 1), ("b,1,2", 3)])
     def test_a_csv_row_with_too_few_or_too_many_values(self, tmp_path: Path, row: str, values: int) -> None:
@@ -460,7 +462,17 @@ class TestMistakes:
     def test_a_quote_that_is_never_closed(self, tmp_path: Path) -> None:
         file = tmp_path / "scores.csv"
         file.write_text('example_id,loss\na,"1\nb,2\n')
-        assert str(file) in problem(file)
+        assert f"{file}:1: after this line comes a row that is not CSV: unexpected end of data" in problem(file)
+
+    def test_text_after_a_closing_quote(self, tmp_path: Path) -> None:
+        file = tmp_path / "scores.csv"
+        file.write_text('example_id,loss\nz,1\n"a"b,1\n')
+        assert f"{file}:2: after this line comes a row that is not CSV" in problem(file)
+
+    def test_two_kinds_of_line_endings(self, tmp_path: Path) -> None:
+        file = tmp_path / "scores.csv"
+        file.write_bytes(b"example_id,loss\r\na,1\nb,2\r\n")
+        assert "some lines end with CR LF and others with LF" in problem(file)
 
     def test_two_columns_of_one_name(self, tmp_path: Path) -> None:
         (tmp_path / "a.csv").write_text("example_id,loss,loss\na,1,2\n")

@@ -57,10 +57,10 @@ def line(path: Path, row: int) -> int | None:
     return None
 
 
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+def _rows(path: Path, *, strict: bool = False) -> Iterator[tuple[int, list[str]]]:
     """(first line of the row, its values), without blank lines."""
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
-        reader = csv.reader(stream)
+        reader = csv.reader(stream, strict=strict)
         first = 1
         for row in reader:
             if row:
@@ -79,8 +79,10 @@ def _header(path: Path) -> list[str]:
 
 
 def _mistake(path: Path, width: int) -> InputError | None:
-    with contextlib.suppress(csv.Error):
-        for number, (first, row) in enumerate(_rows(path)):
+    """What is wrong with a file that the engine refused, found by a stricter reader that can say where."""
+    first = 1
+    try:
+        for number, (first, row) in enumerate(_rows(path, strict=True)):
             if len(row) != width:
                 return InputError(
                     f"{len(row)} values",
@@ -88,4 +90,14 @@ def _mistake(path: Path, width: int) -> InputError | None:
                     where=f"{path}:{first}, row {number}",
                     fix="put values that contain commas, quotes or line breaks in double quotes",
                 )
+    except csv.Error as error:
+        return InputError(
+            f"after this line comes a row that is not CSV: {error}",
+            expected='values in double quotes with every quote inside doubled, like "a ""b"" c"',
+            where=f"{path}:{first}",
+        )
+    with path.open("rb") as stream:
+        ends = {line.endswith(b"\r\n") for line in stream if line.endswith(b"\n")}
+    if len(ends) > 1:
+        return InputError("some lines end with CR LF and others with LF", where=str(path), fix="write all lines alike")
     return None

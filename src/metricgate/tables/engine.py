@@ -11,6 +11,7 @@ import atexit
 import functools
 import itertools
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -78,6 +79,11 @@ class Engine:
         except duckdb.OutOfMemoryException as error:
             raise self._out_of_memory(error) from None
         return columns
+
+    def without_scratch(self, message: str, path: Path) -> str:
+        """A message of DuckDB's in which a file of the scratch folder has the name that the user knows."""
+        said = re.sub(rf"{re.escape(str(self._scratch))}/\d+\.\w+", lambda _: str(path), message)
+        return re.sub(r"^(\w+ )+Error: ", "", said)
 
     def _out_of_memory(self, error: duckdb.Error) -> StageError:
         return StageError(

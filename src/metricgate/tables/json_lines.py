@@ -85,8 +85,8 @@ def _mistake(path: Path) -> InputError | None:
     for number, text in _lines(path):
         try:
             pairs = json.loads(text, object_pairs_hook=_Pairs)
-        except ValueError as error:
-            found = str(error)
+        except json.JSONDecodeError as error:
+            found = f"{error.msg} at column {error.colno}"
         else:
             if not isinstance(pairs, _Pairs):
                 found = f"{text.strip()[:40]!r} is not an object"

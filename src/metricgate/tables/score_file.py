@@ -140,7 +140,7 @@ def _as_input_error(path: Path) -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        said = next(line for line in str(error).splitlines() if line.strip())
+        said = engine.shared().without_scratch(next(line for line in str(error).splitlines() if line.strip()), path)
         raise InputError(
             f"can't be read as {path.suffix.lower()}: {said}", where=str(path), fix="write the file again, whole, in UTF-8"
         ) from None
