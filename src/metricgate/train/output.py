@@ -7,6 +7,7 @@ import os
 import re
 import selectors
 import threading
+import time
 from collections import deque
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,9 @@ LAST_LINES = 15
 _CHUNK = 1 << 16
 _LINE_LENGTH = 300
 _DRAIN_S = 2.0
+# A command that prints line by line would wake metricgate for each of them, at the cost of its own processor time.
+_SMALL = 4096
+_GATHER_S = 0.01
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
 
 
@@ -77,6 +81,8 @@ class Output:
                     return
                 self._log.write(data)
                 self._console.write(data)
+                if len(data) < _SMALL:
+                    time.sleep(_GATHER_S)
 
 
 class _Log:

@@ -64,9 +64,9 @@ class Trainer:
             StageError: It left no model.
             UsageError: The run folder holds something else than a run.
         """
+        data = self._data_digest
         folder = RunFolder.of(self.run_dir, seed=seed)
         folder.make()
-        data = self._data_digest
         if self.model and self._starts_without_model:
             self.model.remove()  # a training must not find the model of another seed where it starts without one
         before = self.model.snapshot() if self.model else ()
