@@ -71,7 +71,7 @@ def produce(
     for number, seed in enumerate(trainer.seeds, start=1):
         console.say(f"seed {seed} ({number} of {len(trainer.seeds)})")
         trained = trainer.train(seed)
-        if "evaluate" in stages:
+        if "evaluate" in stages or loaded.evaluate is None:  # then the training wrote all there is: only collect it
             evaluator.evaluate(trained)
     return folder
 
