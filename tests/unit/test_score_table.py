@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import json
@@ -410,6 +411,27 @@ class TestMistakes:
     def test_binary_data(self, file: Path, content: bytes) -> None:
         file.write_bytes(content)
         assert "binary data" in problem(file)
+
+    @given(
+        st.sampled_from(FORMATS),
+        st.binary(max_size=200) | st.text(st.sampled_from('{}[]":,;\\n\r\t 1eaN\\'), max_size=40).map(str.encode),
+    )
+    @in_one_folder
+    def test_whatever_a_file_holds_is_read_or_explained(self, tmp_path: Path, suffix: str, content: bytes) -> None:
+        file = tmp_path / f"scores{suffix}"
+        file.write_bytes(content)
+        with contextlib.suppress(InputError):
+            assert ScoreTable.open(file, id=None).n > 0
+
+    @given(st.integers(0, 10_000), st.integers(0, 255))
+    @in_one_folder
+    def test_a_damaged_parquet_file_is_read_or_explained(self, tmp_path: Path, position: int, byte: int) -> None:
+        file = write(tmp_path / "scores.parquet", digits())
+        content = bytearray(file.read_bytes())
+        content[position % len(content)] = byte
+        file.write_bytes(content)
+        with contextlib.suppress(InputError):
+            assert len(ScoreTable.open(file, id="example_id").scores("loss")) > 0
 
     def test_text_that_is_not_utf_8(self, tmp_path: Path) -> None:
         (tmp_path / "a.csv").write_bytes(b"example_id,loss\na,1\n\xff\xfe,2\n")

@@ -69,7 +69,12 @@ def _rows(path: Path, *, strict: bool = False) -> Iterator[tuple[int, list[str]]
 
 
 def _header(path: Path) -> list[str]:
-    first, names = next(_rows(path))
+    try:
+        first, names = next(_rows(path))
+    except csv.Error as error:
+        raise InputError(
+            f"the first line is not CSV: {error}", expected="the names of the columns", where=f"{path}:1"
+        ) from None
     if first != 1:
         raise InputError("the first line is empty", expected="the names of the columns", where=f"{path}:1")
     separator = next((character for character in ";\t|" if character in names[0]), None)

@@ -87,6 +87,8 @@ def _mistake(path: Path) -> InputError | None:
             pairs = json.loads(text, object_pairs_hook=_Pairs)
         except json.JSONDecodeError as error:
             found = f"{error.msg} at column {error.colno}"
+        except (ValueError, RecursionError):
+            continue  # too long a number, too deep an object: nothing that JSON forbids
         else:
             if not isinstance(pairs, _Pairs):
                 found = f"{text.strip()[:40]!r} is not an object"
