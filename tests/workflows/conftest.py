@@ -146,11 +146,12 @@ class Act:
             check=False,
             stdin=subprocess.DEVNULL,
         )
-        sys.stdout.write(finished.stdout + finished.stderr)  # pytest shows it when a test fails
         entries = [json.loads(line) for line in finished.stdout.splitlines() if line.startswith("{")]
+        log = "".join(str(entry.get("msg", "")).rstrip("\n") + "\n" for entry in entries) + finished.stderr
+        sys.stdout.write(log)  # pytest shows it when a test fails
         return Outcome(
             code=finished.returncode,
-            log="".join(str(entry.get("msg", "")).rstrip("\n") + "\n" for entry in entries) + finished.stderr,
+            log=log,
             jobs={str(entry["jobID"]): str(entry["jobResult"]) for entry in entries if "jobResult" in entry},
             annotations=_annotations(entries),
             summaries="".join(dict.fromkeys(str(e["content"]) for e in entries if e.get("command") == "summary")),

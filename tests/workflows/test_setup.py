@@ -1,0 +1,46 @@
+"""`uses: …/metricgate/actions/setup@v1`: the command for steps of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from metricgate import __version__
+from metricgate.github import reference
+
+if TYPE_CHECKING:
+    from tests.workflows.conftest import Act, Repository
+
+pytestmark = pytest.mark.slow
+
+WORKFLOW = f"""
+    name: compare by hand
+    on: push
+    jobs:
+      compare:
+        runs-on: ubuntu-latest
+        steps:
+          - uses: actions/checkout@v7
+          - run: command -v python3 > "$STAND_IN_ARTIFACTS/python before"
+          - uses: {reference.SLUG}/actions/setup@v{__version__}
+          - run: |
+              command -v python3 > "$STAND_IN_ARTIFACTS/python after"
+              metricgate --version > "$STAND_IN_ARTIFACTS/version"
+              python3 -c 'open("numpy.py", "w").write("raise SystemExit(9)")'
+              metricgate compare old new --config accuracy.yaml --json "$STAND_IN_ARTIFACTS/report.json"
+    """
+
+
+def test_the_command_is_there_and_the_jobs_python_is_the_same(act: Act, repository: Callable[[str], Repository]) -> None:
+    scratch = repository(WORKFLOW)
+    models = {f"{name}/metrics.json": '{"accuracy": 0.9}' for name in ("old", "new")}
+    scratch.commit("Two models", {**models, "accuracy.yaml": "metrics: {accuracy: {direction: higher}}\n"})
+    outcome = act.run(scratch, "push", {})
+    assert outcome.jobs == {"compare": "success"}
+    found = {file.name: file.read_text().strip() for file in outcome.artifacts.iterdir()}
+    assert found["version"] == f"metricgate {__version__}"
+    assert found["python before"] == found["python after"]
+    # A module of the checkout that is called like one of ours did not get in.
+    assert '"verdict": "' in found["report.json"]
