@@ -50,11 +50,15 @@ def main(arguments: list[str], environ: Mapping[str, str]) -> None:
             f"metricgate needs Python 3.10 or newer, and python3 on this runner is {platform.python_version()}",
             "add this before the step:\n  - uses: actions/setup-python@v7\n    with: {python-version: '3.13'}",
         )
-    cache = cache_folder(environ)
-    home = cache / key()
-    if not home.is_dir():
+    caches = cache_folders(environ)
+    name = key()
+    home = next((cache / name for cache in caches if (cache / name).is_dir()), None)
+    if home is None:
         started = time.monotonic()
-        cache.mkdir(parents=True, exist_ok=True)
+        cache = next((cache for cache in caches if is_writable(cache)), None)
+        if cache is None:
+            fail(f"the runner can write to none of {', '.join(map(str, caches))}", "let its user write to one of them")
+        home = cache / name
         with locked(home.with_suffix(".lock")):
             if not home.is_dir():  # another job may have built it while this one waited
                 build(home, environ)
@@ -76,11 +80,19 @@ def append(file: str | None, line: str) -> None:
             stream.write(f"{line}\n")
 
 
-def cache_folder(environ: Mapping[str, str]) -> Path:
-    """The runner's tool cache, which self-hosted runners keep between jobs; elsewhere the user's cache."""
+def cache_folders(environ: Mapping[str, str]) -> list[Path]:
+    """The runner's tool cache, which self-hosted runners keep between jobs; then the user's cache."""
+    folders = [Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "metricgate"]
     if tools := environ.get("RUNNER_TOOL_CACHE"):
-        return Path(tools) / "metricgate"
-    return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "metricgate"
+        folders.insert(0, Path(tools) / "metricgate")
+    return folders
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether environments can be built there; makes the folder if need be."""
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    return os.access(folder, os.W_OK)
 
 
 def key() -> str:
@@ -106,17 +118,21 @@ def build(home: Path, environ: Mapping[str, str]) -> None:
     stage = Path(tempfile.mkdtemp(dir=home.parent, prefix=f".{home.name}-"))
     try:
         say(f"installing the locked environment for Python {platform.python_version()} …")
-        uv = install_uv(stage / "tools")
+        uv = install_uv(stage / "tools", environ)
         env = stage / "env"
-        settings = {**environ, "UV_CACHE_DIR": str(stage / "cache"), "UV_NO_CONFIG": "1", "UV_PYTHON_DOWNLOADS": "never"}
+        settings = {**environ, "UV_CACHE_DIR": str(stage / "cache"), "UV_PYTHON_DOWNLOADS": "never"}
         if index := environ.get("PIP_INDEX_URL"):  # a runner with a mirror has told pip; uv does not read pip's variables
             settings.setdefault("UV_DEFAULT_INDEX", index)
-        run([uv, "venv", "--quiet", "--relocatable", "--python", sys.executable, env], settings)
+        run([uv, "venv", "--quiet", "--relocatable", "--python", sys.executable, env], settings, cwd=stage)
         install = [uv, "pip", "install", "--quiet", "--python", env / "bin" / "python"]
-        run([*install, "--require-hashes", "--only-binary", ":all:", "-r", ROOT / "requirements" / "core.txt"], settings)
+        run(
+            [*install, "--require-hashes", "--only-binary", ":all:", "-r", ROOT / "requirements" / "core.txt"],
+            settings,
+            cwd=stage,
+        )
         # The lock holds the build backend, so nothing unlocked is fetched to build metricgate itself.
-        run([*install, "--no-deps", "--no-build-isolation", "--no-index", ROOT], settings)
-        run([env / "bin" / "python", "-I", "-c", WARM_UP], environ)
+        run([*install, "--no-deps", "--no-build-isolation", "--no-index", ROOT], settings, cwd=stage)
+        run([env / "bin" / "python", "-I", "-c", WARM_UP], environ, cwd=stage)
         write_command(env / COMMAND, home / "bin" / "python")
         with contextlib.suppress(OSError):  # without the lock (a network file system) somebody else may have been first
             env.rename(home)
@@ -133,22 +149,30 @@ def write_command(command: Path, python: Path) -> None:
     command.chmod(0o755)
 
 
-def install_uv(folder: Path) -> Path:
+def install_uv(folder: Path, environ: Mapping[str, str]) -> Path:
     """Install the locked uv: measured, it installs the core in a third of pip's time."""
+    settings = {**environ, "PIP_USER": "0", "PIP_ROOT_USER_ACTION": "ignore"}
     pip: list[object] = [sys.executable, "-I", "-m", "pip"]
     if importlib.util.find_spec("pip") is None:
         bootstrap = folder.with_name("pip")
-        run([sys.executable, "-I", "-m", "venv", bootstrap], os.environ)
+        run([sys.executable, "-I", "-m", "venv", bootstrap], settings, cwd=folder.parent)
         pip = [bootstrap / "bin" / "python", "-I", "-m", "pip"]
     options = ["--quiet", "--disable-pip-version-check", "--no-input", "--no-deps", "--no-compile", "--require-hashes"]
-    run([*pip, "install", *options, "--target", folder, "-r", ROOT / "requirements" / "setup.txt"], os.environ)
+    run(
+        [*pip, "install", *options, "--target", folder, "-r", ROOT / "requirements" / "setup.txt"],
+        settings,
+        cwd=folder.parent,
+    )
     return folder / "bin" / "uv"
 
 
-def run(command: list[object], environ: Mapping[str, str]) -> None:
-    """Run a command with its output in the log; stop with an explanation if it fails."""
+def run(command: list[object], environ: Mapping[str, str], *, cwd: Path) -> None:
+    """Run a command with its output in the log; stop with an explanation if it fails.
+
+    It runs outside the checkout, whose configuration files (uv.toml, pip.conf) have no say here.
+    """
     arguments = [str(part) for part in command]
-    finished = subprocess.run(arguments, env=dict(environ), stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False)  # noqa: S603
+    finished = subprocess.run(arguments, env=dict(environ), cwd=cwd, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False)  # noqa: S603
     if finished.returncode:
         fail(
             f"`{Path(arguments[0]).name} {arguments[1]} …` failed ({finished.returncode}); its message stands above",

@@ -54,11 +54,14 @@ def test_another_lock_or_another_source_has_another_key(tmp_path: Path, name: st
     assert load(folder).key() != before
 
 
-def test_the_cache_is_that_of_the_runner_or_else_of_the_user(tmp_path: Path) -> None:
+def test_the_cache_is_that_of_the_runner_and_then_that_of_the_user(tmp_path: Path) -> None:
     environment = load(copy(tmp_path))
-    assert environment.cache_folder({"RUNNER_TOOL_CACHE": "/tools"}) == Path("/tools/metricgate")
-    assert environment.cache_folder({"XDG_CACHE_HOME": "/cache"}) == Path("/cache/metricgate")
-    assert environment.cache_folder({}) == Path.home() / ".cache" / "metricgate"
+    home = Path.home() / ".cache" / "metricgate"
+    assert environment.cache_folders({"RUNNER_TOOL_CACHE": "/tools"}) == [Path("/tools/metricgate"), home]
+    assert environment.cache_folders({"XDG_CACHE_HOME": "/cache"}) == [Path("/cache/metricgate")]
+    assert environment.is_writable(tmp_path / "new" / "folder")
+    (tmp_path / "file").touch()
+    assert not environment.is_writable(tmp_path / "file" / "folder")
 
 
 def test_an_installation_that_fails_explains_itself_and_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -100,6 +101,11 @@ def main(stage: str, environ: Mapping[str, str], *, stream: TextIO | None = None
             runner.output("exit-code", str(int(error.exit_code)))
         presentation.explain(runner, error, title=_TITLES[name])
         return int(error.exit_code)
+    except Exception:  # noqa: BLE001 - the edge: Python's own exit code 1 would say that a rule failed
+        traceback.print_exc()
+        bug = StageError("metricgate itself failed; the traceback is in the log", fix="report it with the log")
+        presentation.explain(runner, bug, title=_TITLES[name])
+        return int(bug.exit_code)
 
 
 def _check(job: Job) -> int:
