@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from metricgate.config import Config
 from metricgate.errors import InputError
 from metricgate.run import Run
-from metricgate.score_table import Groups, natural_order
+from metricgate.score_table import natural_order
 from metricgate.side import Side
 from metricgate.stats.means import Codes, Scores, Value, is_binary
 from metricgate.training_noise import NoiseSources
@@ -28,6 +28,8 @@ class Evidence:
         slice: ``label=8``, or None for all examples.
         candidate: Scores of shape (runs, n), or a value without scores; None where the candidate lacks the metric.
         baseline: The same of the baseline.
+        candidate_ordered: Whether column i is the same example in all of the candidate's runs, which only ids can tell.
+        baseline_ordered: The same of the baseline.
         candidate_clusters: Shape (n,); None where examples are independent.
         baseline_clusters: The same of the baseline.
         paired: Whether column i of both matrices is the same example.
@@ -40,6 +42,8 @@ class Evidence:
     slice: str | None
     candidate: Scores | Value | None
     baseline: Scores | Value | None
+    candidate_ordered: bool = True
+    baseline_ordered: bool = True
     candidate_clusters: Codes | None = None
     baseline_clusters: Codes | None = None
     paired: bool = False
@@ -53,6 +57,11 @@ class Evidence:
         sizes = [_size(side) for side in (self.candidate, self.baseline)]
         known = [size for size in sizes if size is not None]
         return min(known, default=None)
+
+    @property
+    def candidate_n(self) -> int | None:
+        """The number of the candidate's test examples."""
+        return _size(self.candidate)
 
     @property
     def binary(self) -> bool:
@@ -92,9 +101,16 @@ class Comparison:
         self.candidate = self._distinct(Side(candidate, label="candidate"))
         reference = self.candidate.tables[0] if self.candidate.has_ids else None
         self.baseline = self._distinct(Side(baseline, label="baseline", reference=reference if _all_ids(baseline) else None))
+        judged = {_identity(run) for run in (*candidate, *baseline)} - {None}
         self.history = [
-            Side(runs, label="history", reference=reference if _all_ids(runs) else None) for runs in _commits(history)
+            Side(runs, label="history", reference=reference if _all_ids(runs) else None)
+            for runs in _commits([run for run in history if _identity(run) not in judged])
         ]
+        if foreign := sum(self._is_foreign(side) for side in self.history):
+            self.warnings.append(
+                f"{foreign} of {len(self.history)} recorded commits have another test set: their scores tell nothing about the "
+                "training noise here."
+            )
         self.problem = self._problem()
 
     @property
@@ -117,10 +133,10 @@ class Comparison:
         if lacking := [side.label for side in sides if not side.has_column(column)]:
             problem = f"the score table of the {' and the '.join(lacking)} has no column `{column}`"
             return [Evidence(metric=metric, slice=f"{column}=*", candidate=None, baseline=None, problem=problem)]
-        members = [_members(side.groups(column)) if side.runs else {} for side in (self.candidate, self.baseline)]
+        members = [side.members(column) if side.runs else {} for side in (self.candidate, self.baseline)]
         names = [name for groups in members for name in groups]
         return [
-            self._evidence(metric, f"{column}={name}", *(groups.get(name) for groups in members))
+            self._evidence(metric, (column, name), *(groups.get(name) for groups in members))
             for name in sorted(dict.fromkeys(names), key=natural_order)
         ]
 
@@ -145,6 +161,8 @@ class Comparison:
             # What is critical was decided on the main branch: the candidate can't unmark an example.
             keep = self.baseline.matrix(only)[0] != 0
         before, after = baseline.mean(axis=0), candidate.mean(axis=0)
+        if self.config.metrics[metric].direction == "lower":
+            before, after = 1 - before, 1 - after
         table = self.candidate.tables[0]
         worse = np.flatnonzero(keep & (before > 0.5) & (after < 0.5))
         better = np.flatnonzero(keep & (before < 0.5) & (after > 0.5))
@@ -152,9 +170,14 @@ class Comparison:
         return Flips(metric, tuple(ids[: len(worse)]), tuple(ids[len(worse) :]), int(keep.sum()))
 
     def _evidence(
-        self, metric: str, slice_name: str | None, candidate_at: NDArray[np.intp] | None, baseline_at: NDArray[np.intp] | None
+        self,
+        metric: str,
+        slice_: tuple[str, str] | None,
+        candidate_at: NDArray[np.intp] | None,
+        baseline_at: NDArray[np.intp] | None,
     ) -> Evidence:
-        sliced = slice_name is not None
+        sliced = slice_ is not None
+        slice_name = "=".join(slice_) if slice_ else None
         candidate = self._scores(self.candidate, metric, candidate_at, sliced=sliced)
         baseline = self._scores(self.baseline, metric, baseline_at, sliced=sliced)
         both = isinstance(candidate, np.ndarray) and isinstance(baseline, np.ndarray)
@@ -169,7 +192,9 @@ class Comparison:
             paired=paired,
             unpaired_reason="" if paired or self.missing_baseline else self._unpaired_reason(metric),
             problem=self._metric_problem(metric, slice_name, candidate, baseline),
-            noise=self._noise(metric, candidate_at if paired else None, sliced=sliced),
+            candidate_ordered=self.candidate.has_ids,
+            baseline_ordered=self.baseline.has_ids,
+            noise=self._noise(metric, slice_, candidate_at),
         )
 
     def _scores(self, side: Side, metric: str, at: NDArray[np.intp] | None, *, sliced: bool) -> Scores | Value | None:
@@ -194,13 +219,23 @@ class Comparison:
         codes = side.groups(column).codes
         return codes if at is None else codes[at]
 
-    def _noise(self, metric: str, at: NDArray[np.intp] | None, *, sliced: bool) -> NoiseSources:
+    def _is_foreign(self, side: Side) -> bool:
+        """Whether recorded scores are those of another test set, as far as that can be known."""
+        if not (side.has_scores and self.candidate.has_scores):
+            return False
+        return bool(side.mismatch) or side.tables[0].n != self.candidate.tables[0].n
+
+    def _noise(self, metric: str, slice_: tuple[str, str] | None, candidate_at: NDArray[np.intp] | None) -> NoiseSources:
+        sliced = slice_ is not None
         matrices: list[Scores] = []
+        unordered: list[Scores] = []
         values: list[list[float]] = []
         for side in self.history:
-            if side.has_column(metric) and not side.mismatch and (side.orders if at is not None else not sliced):
-                matrix = side.matrix(metric)
-                matrices.append(matrix if at is None else matrix[:, at])
+            if side.has_column(metric) and not self._is_foreign(side):
+                at = _positions(side, slice_, candidate_at) if slice_ else slice(None)
+                if at is not None:
+                    kept = matrices if side.has_ids or len(side.runs) == 1 else unordered
+                    kept.append(side.matrix(metric)[:, at])
             elif not sliced:
                 values.append([run.metrics[metric].value for run in side.runs if metric in run.metrics])
         own = (
@@ -214,9 +249,11 @@ class Comparison:
         )
         return NoiseSources(
             history=tuple(matrices),
+            unordered=tuple(unordered),
             own_values=tuple(tuple(v) for v in own),
             history_values=tuple(tuple(v) for v in values if v),
             given=self.config.noise.get(metric),
+            sliced=sliced,
         )
 
     def _unpaired_reason(self, metric: str) -> str:
@@ -255,7 +292,7 @@ class Comparison:
         if self.paired:
             for column in filter(None, (*self.config.slice_columns, self.config.scores.cluster)):
                 if self.candidate.has_column(column) and self.baseline.has_column(column):
-                    changed = _changed(self.candidate.groups(column), self.baseline.groups(column))
+                    changed = self.candidate.disagreements(self.baseline, column)
                     if changed:
                         return f"the test set changed: `{column}` differs for {changed:,} examples"
         return ""
@@ -282,6 +319,11 @@ class Comparison:
         return side.only(kept)
 
 
+def _identity(run: Run) -> tuple[str, int | None] | None:
+    """Commit and seed: a run that is judged is not also history, wherever its copy lies."""
+    return (run.record.commit, run.record.seed) if run.record.commit else None
+
+
 def _equal(matrix: Scores, one: int, other: int) -> bool:
     return np.array_equal(matrix[one], matrix[other])
 
@@ -300,19 +342,12 @@ def _commits(history: Sequence[Run]) -> list[list[Run]]:
     return sorted(groups, key=lambda runs: (min(run.record.times.started or "" for run in runs), str(runs[0].where)))
 
 
-def _members(groups: Groups) -> dict[str, NDArray[np.intp]]:
-    """The positions of each group's examples."""
-    order = np.argsort(groups.codes, kind="stable")
-    bounds = np.searchsorted(groups.codes[order], np.arange(len(groups.names) + 1))
-    return {name: order[start:end] for name, start, end in zip(groups.names, bounds, bounds[1:], strict=False)}
-
-
-def _changed(one: Groups, other: Groups) -> int:
-    if one.names == other.names:
-        return int((one.codes != other.codes).sum())
-    names = {name: index for index, name in enumerate(dict.fromkeys([*one.names, *other.names]))}
-    codes = [np.array([names[name] for name in g.names], dtype=np.int64)[g.codes] for g in (one, other)]
-    return int((codes[0] != codes[1]).sum())
+def _positions(side: Side, slice_: tuple[str, str], candidate_at: NDArray[np.intp] | None) -> NDArray[np.intp] | None:
+    """Where a slice is in recorded scores; None where that can't be known."""
+    if side.aligned:
+        return candidate_at
+    column, name = slice_
+    return side.members(column).get(name) if side.has_column(column) else None
 
 
 def _size(side: Scores | Value | None) -> int | None:

@@ -16,7 +16,15 @@ from metricgate.stats.means import Scores, Value
 
 
 class Side:
-    """The runs of one side, their score tables brought into one order."""
+    """The runs of one side, their score tables brought into one order.
+
+    Attributes:
+        runs: The runs.
+        label: What to call the side.
+        tables: Their score tables; none where one of the runs has none.
+        mismatch: How its test set differs from that of the reference; empty where it doesn't.
+        aligned: Whether the common order is that of the reference.
+    """
 
     def __init__(self, runs: Sequence[Run], *, label: str, reference: ScoreTable | None = None) -> None:
         self.runs = tuple(runs)
@@ -24,6 +32,7 @@ class Side:
         self.tables: tuple[ScoreTable, ...] = ()
         self.orders: tuple[NDArray[np.int64] | None, ...] = ()
         self.mismatch = ""
+        self.aligned = False
         self._matrices: dict[str, Scores] = {}
         tables = [run.scores for run in self.runs if run.scores is not None]
         if not tables or len(tables) != len(self.runs):
@@ -50,6 +59,7 @@ class Side:
                 return
             orders.append(None if _in_order(alignment.order) else alignment.order)
         self.orders = tuple(orders)
+        self.aligned = reference is not None
 
     @property
     def has_scores(self) -> bool:
@@ -101,10 +111,40 @@ class Side:
         return result
 
     def groups(self, column: str) -> Groups:
-        """The values of a slice or cluster column, in the common order."""
+        """The values of a slice or cluster column, in the common order.
+
+        Raises:
+            InputError: There are no ids, and the rows of the runs are not in one order.
+        """
         groups = self.tables[0].groups(column)
+        if not self.has_ids:
+            for table in self.tables[1:]:
+                other = table.groups(column)
+                if other.names != groups.names or not np.array_equal(other.codes, groups.codes):
+                    raise InputError(
+                        f"`{column}` has other values, row by row, than in {self.tables[0].path}",
+                        where=str(table.path),
+                        expected="the same examples in the same order in every run, since they have no ids",
+                        fix="write a column of ids and name it in metricgate.yaml:\nscores: {id: example_id}",
+                    )
         order = self.orders[0] if self.orders else None
         return groups if order is None else Groups(groups.codes[order], groups.names)
+
+    def members(self, column: str) -> dict[str, NDArray[np.intp]]:
+        """The positions of the examples that have each value of a column."""
+        groups = self.groups(column)
+        order = np.argsort(groups.codes, kind="stable")
+        bounds = np.searchsorted(groups.codes[order], np.arange(len(groups.names) + 1))
+        return {name: order[start:end] for name, start, end in zip(groups.names, bounds, bounds[1:], strict=False)}
+
+    def disagreements(self, other: Side, column: str) -> int:
+        """How many examples have another value of a column on the other side; both are in one order."""
+        one, two = self.groups(column), other.groups(column)
+        if one.names == two.names:
+            return int((one.codes != two.codes).sum())
+        names = {name: index for index, name in enumerate(dict.fromkeys([*one.names, *two.names]))}
+        codes = [np.array([names[name] for name in g.names], dtype=np.int64)[g.codes] for g in (one, two)]
+        return int((codes[0] != codes[1]).sum())
 
     def value(self, metric: str) -> Value | None:
         """The metric as the runs state it; None where one of them doesn't."""

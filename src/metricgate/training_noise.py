@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,15 +21,20 @@ class NoiseSources:
 
     Attributes:
         history: Score matrices of recorded commits, oldest first, each of shape (runs, n).
+        unordered: The same of commits whose examples have no ids, so that nobody knows which scores of two runs belong to the
+            same example.
         own_values: Single values of candidate and baseline, where they have no scores.
         history_values: Single values of recorded commits without scores, oldest first, one tuple a commit.
         given: The standard deviation from the configuration.
+        sliced: Whether all this is about a slice.
     """
 
     history: tuple[Scores, ...] = ()
+    unordered: tuple[Scores, ...] = ()
     own_values: tuple[tuple[float, ...], ...] = ()
     history_values: tuple[tuple[float, ...], ...] = ()
     given: float | None = None
+    sliced: bool = False
 
 
 def estimate(sources: NoiseSources, own: tuple[Scores, ...], *, linearise: Linearise) -> tuple[noise.Noise | None, str]:
@@ -38,21 +44,33 @@ def estimate(sources: NoiseSources, own: tuple[Scores, ...], *, linearise: Linea
     from the configuration; else None.
     """
     own_noise = [noise.of_scores(scores) for scores in own] + [noise.of_values(values) for values in sources.own_values]
-    recorded = [noise.of_scores(linearise(scores)) for scores in sources.history if len(scores) > 1]
-    recorded += [noise.of_values(values) for values in sources.history_values if len(values) > 1]
+    history, unordered = _usable(sources.history, linearise), _usable(sources.unordered, linearise)
+    recorded = [noise.of_scores(scores) for scores in history]
+    recorded += [noise.of_values([float(mean) for mean in scores.mean(axis=1)]) for scores in unordered]
+    recorded += [noise.of_values(values) for values in sources.history_values]
     # Runs of one commit that are all alike (a parameter count, a training that ignores its seed) say nothing about noise,
     # and would dilute what the others say.
     mine = [item for item in own_noise if item is not None and item.variance > 0]
     theirs = [item for item in recorded if item is not None and item.variance > 0]
     if mine or theirs:
         return _pooled(mine, theirs)
-    singles = [float(np.mean(scores)) for scores in (linearise(s) for s in sources.history)]
+    singles = [float(np.mean(scores)) for scores in history]
     singles = singles or [value for values in sources.history_values for value in values]
     if (successive := noise.of_successive(singles)) is not None and successive.variance > 0:
         return successive, ""
     if sources.given is not None:
-        return noise.given(sources.given), ""
+        known = noise.given(sources.given)
+        return replace(known, source=f"{known.source} for all examples") if sources.sliced else known, ""
     return None, ""
+
+
+def _usable(matrices: tuple[Scores, ...], linearise: Linearise) -> list[Scores]:
+    """The linearised matrices; a recorded commit that has no such quantile is no reason not to judge this one."""
+    usable = []
+    for scores in matrices:
+        with contextlib.suppress(UndecidableError):
+            usable.append(linearise(scores))
+    return usable
 
 
 def _pooled(mine: list[noise.Noise], theirs: list[noise.Noise]) -> tuple[noise.Noise, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -82,11 +82,20 @@ def measure(evidence: Evidence, *, aggregate: str) -> Measured:
             return scores
         return quantiles.linearise(scores, quantile_of(aggregate))
 
-    candidate, baseline = (
-        linearise(side) if isinstance(side, np.ndarray) else side for side in (evidence.candidate, evidence.baseline)
-    )
-    own = tuple(side for side in (candidate, baseline) if isinstance(side, np.ndarray))
-    noise, warning = training_noise.estimate(evidence.noise, own, linearise=linearise)
+    sources = evidence.noise
+    sides: list[Scores | Value | None] = []
+    for side, ordered, clusters in (
+        (evidence.candidate, evidence.candidate_ordered, evidence.candidate_clusters),
+        (evidence.baseline, evidence.baseline_ordered, evidence.baseline_clusters),
+    ):
+        ready = linearise(side) if isinstance(side, np.ndarray) else side
+        if isinstance(ready, np.ndarray) and len(ready) > 1 and not ordered:
+            sources = replace(sources, own_values=(*sources.own_values, tuple(float(mean) for mean in ready.mean(axis=1))))
+            ready = means.summary(ready, clusters=clusters)
+        sides.append(ready)
+    candidate, baseline = sides
+    own = tuple(side for side in sides if isinstance(side, np.ndarray))
+    noise, warning = training_noise.estimate(sources, own, linearise=linearise)
     return Measured(evidence=evidence, candidate=candidate, baseline=baseline, noise=noise, warning=warning)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from metricgate.comparison import Comparison, Evidence
 from metricgate.config import Config, MetricConfig, Rule
@@ -41,6 +42,7 @@ class _Draft:
     warning: str = ""
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what overflows ends as a number that is not finite, and inconclusive
 def judge(comparison: Comparison) -> Verdict:
     """The verdict of the comparison's policy.
 
@@ -55,34 +57,57 @@ def judge(comparison: Comparison) -> Verdict:
     untested: list[UntestedSlice] = []
     warnings = list(comparison.warnings)
     for index, rule in enumerate(config.rules):
-        for evidence in _evidence(comparison, rule):
-            if rule.slices and not evidence.problem and evidence.n is not None and evidence.n < rule.min_n:
-                untested.append(UntestedSlice(index, rule.metric, evidence.slice or "", evidence.n, rule.min_n))
-                continue
-            draft = _apply(rule, index, evidence, comparison)
-            drafts.append(draft)
-            warnings += [draft.warning] if draft.warning else []
+        # What must not flip is protected wherever it is.
+        for column in (rule.slices if rule.must_not_flip is None else ()) or (None,):
+            tested, small = _apply_to(rule, index, column, comparison)
+            drafts += tested
+            untested += small
+    warnings += [draft.warning for draft in drafts if draft.warning]
     results = [_decide(draft, config) for draft in _adjusted(drafts)]
     return verdict.conclude(results, config=config, untested=untested, warnings=_unique([*warnings, *_advice(results, config)]))
 
 
-def _evidence(comparison: Comparison, rule: Rule) -> Iterator[Evidence]:
-    if not rule.slices:
-        yield comparison.evidence(rule.metric)
-    for column in rule.slices:
-        yield from comparison.slices(rule.metric, column)
+def _apply_to(rule: Rule, index: int, column: str | None, comparison: Comparison) -> tuple[list[_Draft], list[UntestedSlice]]:
+    """Apply a rule to all examples, or to every slice of a column that is large enough."""
+    found = [comparison.evidence(rule.metric)] if column is None else comparison.slices(rule.metric, column)
+    untested = [
+        UntestedSlice(index, rule.metric, evidence.slice, size, rule.min_n)
+        for evidence in found
+        if evidence.slice is not None and (size := _size_if_testable(evidence, rule)) is not None and size < rule.min_n
+    ]
+    small = {slice_.slice for slice_ in untested}
+    drafts = [_apply(rule, index, evidence, comparison) for evidence in found if evidence.slice not in small]
+    if not drafts:
+        # A rule that tests nothing must not look like one that found nothing.
+        result = _blank(rule, index, f"{column}=*", comparison.config.metrics[rule.metric])
+        reason = f"{phrases.where(result)}: no slice has the {rule.min_n} examples of `min_n`, so nothing was tested"
+        drafts.append(_Draft(replace(result, outcome="inconclusive", reason=reason)))
+    return drafts, untested
 
 
-def _apply(rule: Rule, index: int, evidence: Evidence, comparison: Comparison) -> _Draft:
-    metric = comparison.config.metrics[rule.metric]
-    result = RuleResult(
+def _size_if_testable(evidence: Evidence, rule: Rule) -> int | None:
+    """The number of examples that a rule's test would rest on; None where there will be no test."""
+    if rule.kind in {"min", "max"}:
+        return evidence.candidate_n
+    return None if evidence.problem else evidence.n
+
+
+def _blank(rule: Rule, index: int, slice_name: str | None, metric: MetricConfig) -> RuleResult:
+    return RuleResult(
         rule=index,
         metric=rule.metric,
-        slice=evidence.slice,
+        slice=slice_name,
         kind=rule.kind,
         limit=rule.limit,
         direction=metric.direction,
         aggregate=metric.aggregate,
+    )
+
+
+def _apply(rule: Rule, index: int, evidence: Evidence, comparison: Comparison) -> _Draft:
+    metric = comparison.config.metrics[rule.metric]
+    result = replace(
+        _blank(rule, index, evidence.slice, metric),
         baseline=estimates.value(evidence.baseline, aggregate=metric.aggregate),
         candidate=estimates.value(evidence.candidate, aggregate=metric.aggregate),
         n=evidence.n,

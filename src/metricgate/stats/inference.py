@@ -86,7 +86,8 @@ class Student:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.estimate) and math.isfinite(self.stderr) and self.stderr > 0 and self.df > 0):
             raise UndecidableError(
-                f"the estimate is {self.estimate}, its standard error {self.stderr}, degrees of freedom {self.df}"
+                "the scores are too large or too small to compute with: "
+                f"the estimate is {self.estimate:.3g}, its standard error {self.stderr:.3g}"
             )
 
     def interval(self, level: float) -> Interval:

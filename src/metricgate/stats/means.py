@@ -172,6 +172,20 @@ def mean(scores: Scores | Value, *, clusters: Codes | None = None, noise: Noise 
     )
 
 
+def summary(scores: Scores, *, clusters: Codes | None = None) -> Value:
+    """Several runs whose examples are in no known order: the mean over runs and the standard error of a single run.
+
+    Averaging over runs row by row would take different examples for one.
+
+    Raises:
+        UndecidableError: As ``mean_variance``.
+    """
+    variances = [mean_variance(run, clusters=clusters).variance for run in scores]
+    return Value(
+        value=float(scores.mean()), runs=len(scores), stderr=math.sqrt(math.fsum(variances) / len(scores)), n=scores.shape[1]
+    )
+
+
 def mean_variance(scores: NDArray[np.float64], *, clusters: Codes | None = None, scale: float | None = None) -> Component:
     """The variance of the mean of one score per example, and its degrees of freedom.
 
