@@ -127,7 +127,8 @@ class TestPairing:
         baseline = [run(tmp_path / "b", accuracy=0.9)]
         evidence = Comparison(candidate, baseline, config=config()).evidence("accuracy")
         assert isinstance(evidence.candidate, Value)
-        assert (evidence.candidate.value, evidence.candidate.runs) == (pytest.approx(0.91), 3)
+        assert evidence.candidate.value == pytest.approx(0.91)
+        assert evidence.candidate.runs == 3
         assert evidence.baseline == Value(value=0.9, runs=1)
         assert evidence.noise.own_values == ((0.9, 0.91, 0.92), (0.9,))
 
@@ -358,3 +359,11 @@ class TestFlips:
 
     def test_scores_that_are_not_0_or_1_do_not_flip(self, tmp_path: Path) -> None:
         assert self.flips(tmp_path, [self.scored([0.5] * 6)], [self.scored([1] * 6)]) is None
+
+
+def test_a_slice_that_is_new_in_the_configuration_is_no_other_test_set(tmp_path: Path) -> None:
+    runs = [
+        recorded(tmp_path, side, Fingerprints(test_set=f"sha256:{side}", reference_columns=columns))
+        for side, columns in (("b", ()), ("c", ("label",)))
+    ]
+    assert Comparison([runs[1]], [runs[0]], config=config()).problem == ""
