@@ -32,14 +32,14 @@ class Runner:
     temporary: Path
     event: Mapping[str, object]
 
-    def step(self, stage: str, **inputs: str) -> tuple[int, str, str]:
+    def step(self, stage: str, *, event_name: str = "pull_request", **inputs: str) -> tuple[int, str, str]:
         """Run a stage; its exit code, its log and its summary."""
         for name in ("output", "summary"):
             (self.temporary / name).unlink(missing_ok=True)
         (self.temporary / "event.json").write_text(json.dumps(self.event))
         environ = {
             "GITHUB_WORKSPACE": str(self.root),
-            "GITHUB_EVENT_NAME": "pull_request",
+            "GITHUB_EVENT_NAME": event_name,
             "GITHUB_EVENT_PATH": str(self.temporary / "event.json"),
             "GITHUB_OUTPUT": str(self.temporary / "output"),
             "GITHUB_STEP_SUMMARY": str(self.temporary / "summary"),
@@ -155,6 +155,15 @@ def test_a_token_is_masked_before_anything_else_is_said(runner: Runner) -> None:
     _, log, _ = runner.step("check", token="ghs_secret", seeds="0")
     assert log.splitlines()[0] == "::add-mask::ghs_secret"
     assert log.count("ghs_secret") == 1
+
+
+@pytest.mark.parametrize("stage", ["check", "train", "evaluate", "baseline"])
+def test_no_stage_runs_code_for_pull_request_target(runner: Runner, stage: str) -> None:
+    (runner.root / "metricgate.yaml").write_text(f"{CONFIG}train: {{run: touch ran}}\n")
+    code, _, summary = runner.step(stage, event_name="pull_request_target")
+    assert code == 2
+    assert "a stranger's code" in summary
+    assert not (runner.root / "ran").exists()
 
 
 def test_an_unknown_stage_is_an_error_that_names_the_known_ones(runner: Runner) -> None:

@@ -169,6 +169,7 @@ def _base(job: Job) -> str | None:
 
 def _one_stage(job: Job, stage: pipeline.Stage) -> int:
     given = job.settings
+    event.refuse_unsafe(given.event_name)
     with job.runner.group(f"metricgate {stage}"), job.runner.foreign_output():
         made = _make_runs(job, given.workspace, stages=(stage,), run_dir=given.run_dir)
     job.runner.output("run-dir", str(made))

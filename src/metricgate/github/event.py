@@ -45,6 +45,7 @@ def work(event_name: str, payload: Mapping[str, Any]) -> Work:
     Raises:
         UsageError: The event is one that nothing sensible can be done for, or its payload is not GitHub's.
     """
+    refuse_unsafe(event_name)
     if event_name == "pull_request":
         change = _mapping(payload, "pull_request")
         base, head = _mapping(change, "base"), _mapping(change, "head")
@@ -65,6 +66,20 @@ def work(event_name: str, payload: Mapping[str, Any]) -> Work:
         )
     if event_name in _WITHOUT_BASE or not event_name:
         return Work(kind="record")
+    raise UsageError(
+        f"there is no model to check when the event is `{event_name}`",
+        expected=f"one of pull_request, merge_group, {', '.join(_WITHOUT_BASE)}",
+        where="on:",
+        fix=_EXAMPLE,
+    )
+
+
+def refuse_unsafe(event_name: str) -> None:
+    """Refuse to run a repository's code where the event would hand it what is not its own.
+
+    Raises:
+        UsageError: The event is ``pull_request_target``.
+    """
     if event_name == "pull_request_target":
         raise UsageError(
             "pull_request_target would train a stranger's code with this repository's secrets",
@@ -72,12 +87,6 @@ def work(event_name: str, payload: Mapping[str, Any]) -> Work:
             where="on:",
             fix=_EXAMPLE,
         )
-    raise UsageError(
-        f"there is no model to check when the event is `{event_name}`",
-        expected=f"one of pull_request, merge_group, {', '.join(_WITHOUT_BASE)}",
-        where="on:",
-        fix=_EXAMPLE,
-    )
 
 
 def read(file: Path | None) -> Mapping[str, Any]:
