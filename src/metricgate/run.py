@@ -84,12 +84,14 @@ class Fingerprints(_Document):
 
     Attributes:
         test_set: Over the sorted ids and reference columns of the score table.
+        reference_columns: Which columns those were; two digests over different columns say nothing about each other.
         evaluation: Over the evaluation command and the files that it names.
         data: Over the training data, where it was declared.
         environment: Over the installed packages.
     """
 
     test_set: str | None = None
+    reference_columns: tuple[str, ...] | None = None
     evaluation: str | None = None
     data: str | None = None
     environment: str | None = None

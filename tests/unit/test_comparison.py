@@ -159,6 +159,13 @@ class TestProblems:
         )
         assert "its fingerprint differs" in Comparison([candidate], [baseline], config=config()).evidence("accuracy").problem
 
+    def test_a_slice_that_is_new_in_the_configuration_is_no_other_test_set(self, tmp_path: Path) -> None:
+        candidate, baseline = (
+            run(tmp_path / name, table([1] * 6), fingerprints=Fingerprints(test_set=name, reference_columns=columns))
+            for name, columns in (("c", ("label",)), ("b", ()))
+        )
+        assert Comparison([candidate], [baseline], config=config()).problem == ""
+
     def test_examples_that_moved_to_another_slice(self, tmp_path: Path) -> None:
         candidate = run(tmp_path / "c", table([1] * 6, labels=("y", "y", *LABELS[2:])))
         baseline = run(tmp_path / "b", table([1] * 6))
@@ -359,11 +366,3 @@ class TestFlips:
 
     def test_scores_that_are_not_0_or_1_do_not_flip(self, tmp_path: Path) -> None:
         assert self.flips(tmp_path, [self.scored([0.5] * 6)], [self.scored([1] * 6)]) is None
-
-
-def test_a_slice_that_is_new_in_the_configuration_is_no_other_test_set(tmp_path: Path) -> None:
-    runs = [
-        recorded(tmp_path, side, Fingerprints(test_set=f"sha256:{side}", reference_columns=columns))
-        for side, columns in (("b", ()), ("c", ("label",)))
-    ]
-    assert Comparison([runs[1]], [runs[0]], config=config()).problem == ""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from metricgate import formats
 from metricgate import run as runs
 from metricgate.errors import ExitCode, InputError, MetricgateError, UsageError
-from metricgate.run import Metric, MetricRecord, Run, RunRecord
+from metricgate.run import Fingerprints, Metric, MetricRecord, Run, RunRecord
 
 SCORES = "example_id,accuracy\na,1\nb,0\n"
 NAMES = ["metrics.json", "scores.csv", "scores.jsonl", "scores.parquet", "run.json", "training.csv", "history.json"]
@@ -302,3 +302,10 @@ class TestRefused:
         if refused:
             assert refused.exit_code == ExitCode.USAGE
             assert str(folder) in str(refused)
+
+
+def test_a_recorded_run_whose_scores_are_gone_is_not_read_as_one_without(tmp_path: Path) -> None:
+    record = RunRecord(metrics={"accuracy": MetricRecord(value=0.9)}, fingerprints=Fingerprints(test_set="sha256:00"))
+    runs.write_record(tmp_path, record)
+    with pytest.raises(InputError, match="its scores are gone"):
+        formats.read_runs(tmp_path, id="example_id")

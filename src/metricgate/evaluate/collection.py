@@ -32,10 +32,12 @@ class Collected:
     Attributes:
         metrics: Every metric of the configuration, and what else ``metrics.json`` has.
         test_set: The fingerprint of the test set; None without scores.
+        reference_columns: The columns that it covers beside the ids.
     """
 
     metrics: Mapping[str, MetricRecord]
     test_set: str | None
+    reference_columns: tuple[str, ...]
 
 
 def collect(folder: Path, config: Config) -> Collected:
@@ -58,9 +60,11 @@ def collect(folder: Path, config: Config) -> Collected:
         for name, metric in config.metrics.items()
     }
     others = {name: _recorded(metric, direction=None) for name, metric in stated.items() if name not in metrics}
+    columns = _reference_columns(config)
     return Collected(
         metrics={**others, **metrics},
-        test_set=None if table is None else table.fingerprint(_reference_columns(config)),
+        test_set=None if table is None else table.fingerprint(columns),
+        reference_columns=tuple(sorted(columns)),
     )
 
 

@@ -58,7 +58,13 @@ class Evaluator:
                 "stage": "evaluated",
                 "metrics": dict(collected.metrics),
                 "times": trained.times.model_copy(update={"evaluate_s": round(usage.wall_s, 3) if usage else None}),
-                "fingerprints": trained.fingerprints.model_copy(update={"test_set": collected.test_set, "evaluation": digest}),
+                "fingerprints": trained.fingerprints.model_copy(
+                    update={
+                        "test_set": collected.test_set,
+                        "reference_columns": collected.reference_columns if collected.test_set else None,
+                        "evaluation": digest,
+                    }
+                ),
             }
         )
         runs.write_record(folder.path, record)

@@ -146,6 +146,13 @@ class _Reader:
             return Run(where=path, metrics=dvclive.read(path), record=RunRecord(seed=_seed_of(path)))
         record = _finished(path) if has_record else RunRecord(seed=_seed_of(path))
         recorded = _recorded(record, where=path / runs.RUN_FILE)
+        if record.fingerprints.test_set and table is None:
+            raise InputError(
+                "the run was recorded with a score per example, and its scores are gone",
+                where=str(path),
+                expected=" or ".join(f"scores{suffix}" for suffix in scores.SUFFIXES),
+                fix=f"metricgate evaluate --run-dir {path.parent}",
+            )
         stated = self._stated(path / metrics_json.FILE, strict=has_record or table is not None) if has_metrics else {}
         if has_record:
             _agree(stated, recorded, where=path)
