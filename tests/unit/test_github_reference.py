@@ -9,6 +9,7 @@ from typing import Any, get_args
 import pytest
 import ruamel.yaml
 
+from metricgate import __version__
 from metricgate.errors import UsageError
 from metricgate.github import action, reference, settings
 from metricgate.github.settings import Stage
@@ -71,6 +72,29 @@ def test_every_action_is_in_the_reference() -> None:
 def test_the_readme_has_the_tables_of_the_actions_as_they_are() -> None:
     readme = (PROJECT / "README.md").read_text()
     assert reference.updated(readme, reference.tables(PROJECT)) == readme, "write it with `make reference`"
+
+
+def test_the_yaml_of_the_readme_uses_what_there_is() -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", (PROJECT / "README.md").read_text(), flags=re.DOTALL)
+    used = [place for block in blocks for place in uses(ruamel.yaml.YAML(typ="safe", pure=True).load(block))]
+    assert {file for file, _ in used} == {"action.yml", ".github/workflows/model-ci.yml"}
+    for file, given in used:
+        assert given <= {name for name, _, _ in reference.read(PROJECT, file).inputs}
+
+
+def uses(node: object) -> list[tuple[str, set[str]]]:
+    """Which of our files a piece of YAML uses, and the inputs that it gives."""
+    if isinstance(node, list):
+        return [place for child in node for place in uses(child)]
+    if not isinstance(node, dict):
+        return []
+    found = [place for child in node.values() for place in uses(child)]
+    name, _, version = str(node.get("uses", "")).partition("@")
+    if name.startswith(reference.SLUG):
+        assert version == f"v{__version__}"
+        path = name.removeprefix(reference.SLUG).lstrip("/")
+        found.append((path if path.endswith(".yml") else f"{path}/action.yml".lstrip("/"), set(node.get("with", {}))))
+    return found
 
 
 def test_a_readme_without_the_place_for_the_tables_is_an_error() -> None:
