@@ -1,0 +1,34 @@
+"""Trains the digit classifier."""
+
+import os
+
+import digits
+import keras
+from keras import layers
+
+
+def network() -> keras.Model:
+    return keras.Sequential(
+        [
+            layers.Input((8, 8, 1)),
+            layers.Conv2D(16, 3, padding="same", activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Conv2D(32, 3, padding="same", activation="relu"),
+            layers.Flatten(),
+            layers.Dropout(0.3),
+            layers.Dense(10, activation="softmax"),
+        ]
+    )
+
+
+def train(seed: int) -> keras.Model:
+    keras.utils.set_random_seed(seed)
+    data = digits.load("train")
+    model = network()
+    model.compile(keras.optimizers.Adam(0.004), "sparse_categorical_crossentropy", jit_compile=False)
+    model.fit(data.images, data.labels, batch_size=64, epochs=15, verbose=2)
+    return model
+
+
+if __name__ == "__main__":
+    train(seed=int(os.environ["METRICGATE_SEED"])).save(os.environ["METRICGATE_MODEL"])
