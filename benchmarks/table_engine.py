@@ -25,6 +25,7 @@ TASKS = str(Path(table_tasks.__file__))
 PACKAGES = {"duckdb": ("duckdb",), "polars": ("polars", "polars-runtime-32"), "pyarrow": ("pyarrow",)}
 NAMES = {"duckdb": "DuckDB", "polars": "Polars", "pyarrow": "pyarrow", "score_table": "`ScoreTable` (DuckDB, all checks)"}
 SLICES = 20
+LIMITS_MB = (512, 768, 1024, 1536, 2048, 3072, 4096)
 
 
 def main(arguments: Sequence[str] | None = ()) -> None:
@@ -96,14 +97,24 @@ def _weight(here: Path, *, pairs: int) -> list[dict[str, str]]:
 
 
 def _memory(here: Path, *, rows: int) -> list[dict[str, str]]:
-    """How much memory of its own (``RLIMIT_DATA``) a process needs to finish: the least of these limits that is enough."""
+    """How much memory of its own (``RLIMIT_DATA``) a process needs to finish, and how it ends with less."""
     files = here / "large"
     _write(files, rows=rows, shuffle=True)
-    limits = (768, 1024, 1536, 2048, 3072, 4096)
     table = []
     for engine in ("read", *NAMES):
-        outcomes = {f"{limit} MB": _ends_well(_task(engine, files, str(limit))) for limit in limits}
-        table.append({f"6 × {rows:,} rows, shuffled": NAMES.get(engine, "only reading, pyarrow"), **outcomes})
+        ends = []
+        for limit in LIMITS_MB:
+            ends.append(subprocess.run(_task(engine, files, str(limit)), check=False, capture_output=True).returncode)
+            if ends[-1] == 0:
+                break
+        short = [f"{limit}: {'abort' if code < 0 else 'error'}" for limit, code in zip(LIMITS_MB, ends, strict=False) if code]
+        table.append(
+            {
+                f"6 × {rows:,} rows, shuffled": NAMES.get(engine, "only reading, pyarrow"),
+                "enough (MB)": str(LIMITS_MB[len(ends) - 1]) if ends[-1] == 0 else f"more than {LIMITS_MB[-1]}",
+                "with less": "; ".join(short) or "–",
+            }
+        )
     return table
 
 
@@ -124,12 +135,6 @@ def _determinism(here: Path, *, rows: int) -> list[dict[str, str]]:
 
 def _task(engine: str, files: Path, *more: str) -> list[str]:
     return [sys.executable, TASKS, engine, str(files), *more]
-
-
-def _ends_well(command: list[str]) -> str:
-    """Whether the process ends by itself, in words of the table."""
-    ended = subprocess.run(command, check=False, capture_output=True)
-    return "yes" if ended.returncode == 0 else "crashes" if ended.returncode < 0 else "fails"
 
 
 def _check_same_answer(files: Path) -> None:
