@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -31,18 +32,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command is None:
         parser.print_help()
         return ExitCode.USAGE
+    return guarded(command, options)
+
+
+def guarded(command: Command, options: argparse.Namespace) -> int:
+    """Run a command and turn whatever it raises into an exit code. Python's own code for an exception, 1, means regression."""
     try:
         return int(command(options))
     except MetricgateError as error:
-        print(f"metricgate: {error}", file=sys.stderr)  # noqa: T201 - this is the place that prints errors
+        _complain(str(error))
         return int(error.exit_code)
     except BrokenPipeError:
         # The reader of a pipe went away (`metricgate report … | head`); Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.STAGE_FAILED
     except KeyboardInterrupt:
-        print("metricgate: interrupted", file=sys.stderr)  # noqa: T201
-        return ExitCode.STAGE_FAILED
+        _complain("interrupted")
+    except MemoryError:
+        _complain("out of memory; compare fewer runs at once, or on a larger machine")
+    except Exception:  # noqa: BLE001 - see above
+        traceback.print_exc()
+        _complain("this is a bug in metricgate; please report it with the lines above")
+    return ExitCode.STAGE_FAILED
+
+
+def _complain(text: str) -> None:
+    print(f"metricgate: {text}", file=sys.stderr)  # noqa: T201 - this is the place that prints errors
 
 
 def _parser() -> argparse.ArgumentParser:

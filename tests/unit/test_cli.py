@@ -1,5 +1,6 @@
 """The command line: help with examples, exit codes, and nothing imported before it is needed."""
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -90,3 +91,14 @@ def test_comparing_imports_nothing_of_training_docker_or_github(tmp_path: Path) 
 def test_the_module_runs_too() -> None:
     done = subprocess.run([sys.executable, "-m", "metricgate", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("metricgate ")
+
+
+@pytest.mark.parametrize("error", [RuntimeError("oops"), MemoryError(), KeyboardInterrupt()])
+def test_nothing_that_goes_wrong_has_the_exit_code_of_a_regression(
+    error: BaseException, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command(_: argparse.Namespace) -> int:
+        raise error
+
+    assert cli.guarded(command, argparse.Namespace()) == ExitCode.STAGE_FAILED
+    assert "metricgate: " in capsys.readouterr().err
