@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from metricgate import history as recorded_runs
 from metricgate.config import Config
 from metricgate.errors import InputError
 from metricgate.run import Run
@@ -100,11 +100,15 @@ class Comparison:
         self.warnings: list[str] = []
         self.candidate = self._distinct(Side(candidate, label="candidate"))
         reference = self.candidate.tables[0] if self.candidate.has_ids else None
-        self.baseline = self._distinct(Side(baseline, label="baseline", reference=reference if _all_ids(baseline) else None))
-        judged = {_identity(run) for run in (*candidate, *baseline)} - {None}
+        recorded = recorded_runs.without(history, [*candidate, *baseline])
+        earlier = recorded_runs.of_same_training(recorded, baseline)
+        everything = [*baseline, *earlier]
+        self.baseline = self._distinct(
+            Side(everything, label="baseline", reference=reference if _all_ids(everything) else None), own=len(baseline)
+        )
         self.history = [
             Side(runs, label="history", reference=reference if _all_ids(runs) else None)
-            for runs in _commits([run for run in history if _identity(run) not in judged])
+            for runs in recorded_runs.commits([run for run in recorded if run not in earlier])
         ]
         if foreign := sum(self._is_foreign(side) for side in self.history):
             self.warnings.append(
@@ -307,8 +311,10 @@ class Comparison:
         ]
         return all(covered) and covered[0] != covered[1]
 
-    def _distinct(self, side: Side) -> Side:
+    def _distinct(self, side: Side, *, own: int | None = None) -> Side:
         """Runs that are copies of each other count once: a seed that nothing reads makes no new evidence.
+
+        Beyond the first ``own`` runs there are earlier ones, of which copies are to be expected.
 
         Runs without scores all stay: single values that are equal (a parameter count) say nothing about the seeds.
         """
@@ -322,16 +328,14 @@ class Comparison:
                 kept.append(index)
         if len(kept) == len(side.runs):
             return side
-        self.warnings.append(
-            f"{len(side.runs)} runs of the {side.label} hold {len(kept)} different result{'s'[: len(kept) != 1]}: the training "
-            "probably does not read METRICGATE_SEED. Equal runs count once."
-        )
+        runs = own or len(side.runs)
+        different = sum(index < runs for index in kept)
+        if different < runs:
+            self.warnings.append(
+                f"{runs} runs of the {side.label} hold {different} different result{'s'[: different != 1]}: the training "
+                "probably does not read METRICGATE_SEED. Equal runs count once."
+            )
         return side.only(kept)
-
-
-def _identity(run: Run) -> tuple[str, int | None] | None:
-    """Commit and seed: a run that is judged is not also history, wherever its copy lies."""
-    return (run.record.commit, run.record.seed) if run.record.commit else None
 
 
 def _equal(matrix: Scores, one: int, other: int) -> bool:
@@ -340,16 +344,6 @@ def _equal(matrix: Scores, one: int, other: int) -> bool:
 
 def _all_ids(runs: Sequence[Run]) -> bool:
     return bool(runs) and all(run.scores is not None and run.scores.has_ids for run in runs)
-
-
-def _commits(history: Sequence[Run]) -> list[list[Run]]:
-    """The recorded runs commit by commit, oldest first; runs without a commit belong to that of their folder."""
-
-    def commit(run: Run) -> str:
-        return run.record.commit or str(run.where.parent)
-
-    groups = [list(runs) for _, runs in itertools.groupby(sorted(history, key=commit), key=commit)]
-    return sorted(groups, key=lambda runs: (min(run.record.times.started or "" for run in runs), str(runs[0].where)))
 
 
 def _positions(side: Side, slice_: tuple[str, str], candidate_at: NDArray[np.intp] | None) -> NDArray[np.intp] | None:

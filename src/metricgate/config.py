@@ -97,6 +97,8 @@ class Train(_Section):
     """How often a training that crashed or was preempted is started again; METRICGATE_CHECKPOINT_DIR survives."""
     data: tuple[Text, ...] = ()
     """Files or globs of the training data; their digest is kept with the run."""
+    inputs: tuple[Text, ...] = ()
+    """Files or globs of everything else that training depends on. With them, earlier runs of the same training count too."""
 
     @pydantic.field_validator("seeds")
     @classmethod

@@ -87,6 +87,7 @@ class Fingerprints(_Document):
         reference_columns: Which columns those were; two digests over different columns say nothing about each other.
         evaluation: Over the evaluation command and the files that it names.
         data: Over the training data, where it was declared.
+        training: Over everything that training depends on, where ``train.inputs`` declares it: command, inputs, data, packages.
         environment: Over the installed packages.
     """
 
@@ -94,6 +95,7 @@ class Fingerprints(_Document):
     reference_columns: tuple[str, ...] | None = None
     evaluation: str | None = None
     data: str | None = None
+    training: str | None = None
     environment: str | None = None
 
 

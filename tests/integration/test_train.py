@@ -138,6 +138,16 @@ class TestRecord:
         (root / "data" / "train.csv").write_text("1,3")
         assert record(start(root, config)[0]).fingerprints.data != first
 
+    def test_has_a_fingerprint_of_the_training_where_its_inputs_are_declared(self, root: Path) -> None:
+        assert record(start(root, configured())[0]).fingerprints.training is None
+        (root / "settings.ini").write_text("rate = 1")
+        config = configured(inputs=["settings.ini"])
+        first = record(start(root, config)[0]).fingerprints.training
+        assert first is not None
+        assert record(start(root, config)[0]).fingerprints.training == first
+        (root / "settings.ini").write_text("rate = 2")
+        assert record(start(root, config)[0]).fingerprints.training != first
+
     def test_data_that_is_not_there_is_found_out_before_the_training(self, root: Path) -> None:
         with pytest.raises(InputError, match="no file matches"):
             start(root, configured(data=["data/*.csv"]))

@@ -27,11 +27,12 @@ class _Part(pydantic.BaseModel):
 
 
 class SideInfo(_Part):
-    """Candidate or baseline: which commit, how many runs, which seeds."""
+    """Candidate or baseline: which commit, how many runs, which seeds, and how many earlier runs of the same training."""
 
     commit: str | None = None
     runs: int = 0
     seeds: tuple[int, ...] = ()
+    earlier_runs: int = 0
 
 
 class IntervalInfo(_Part):
@@ -178,9 +179,13 @@ def read(path: Path) -> Report:
 
 
 def _side(runs: Sequence[Run]) -> SideInfo:
-    commits = {run.record.commit for run in runs if run.record.commit}
-    seeds = sorted(run.record.seed for run in runs if run.record.seed is not None)
-    return SideInfo(commit=commits.pop() if len(commits) == 1 else None, runs=len(runs), seeds=tuple(seeds))
+    first = runs[0].record if runs else None
+    # Beside the runs of the baseline's commit there may be earlier ones of the same training.
+    own = [run for run in runs if first and first.fingerprints.training and run.record.commit == first.commit] or runs
+    commits = {run.record.commit for run in own if run.record.commit}
+    commit = commits.pop() if len(commits) == 1 else None
+    seeds = sorted(run.record.seed for run in own if run.record.seed is not None)
+    return SideInfo(commit=commit, runs=len(own), seeds=tuple(seeds), earlier_runs=len(runs) - len(own))
 
 
 def _rule(rule: RuleResult, *, level: float) -> RuleInfo:

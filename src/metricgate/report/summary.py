@@ -197,7 +197,8 @@ def _runs(side: SideInfo) -> str:
         return "none"
     seeds = f" (seed{'s'[: len(side.seeds) != 1]} {', '.join(map(str, side.seeds[:10]))})" if side.seeds else ""
     at = f" of {commit(side)}" if side.commit else ""
-    return f"{side.runs} run{'s'[: side.runs != 1]}{at}{seeds}"
+    earlier = f" and {side.earlier_runs} earlier of the same training" if side.earlier_runs else ""
+    return f"{side.runs} run{'s'[: side.runs != 1]}{at}{seeds}{earlier}"
 
 
 def _failed(report: Report) -> list[RuleInfo]:

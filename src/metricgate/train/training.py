@@ -64,7 +64,7 @@ class Trainer:
             StageError: It left no model.
             UsageError: The run folder holds something else than a run.
         """
-        data = self._data_digest
+        data, _ = self._data_digest, self._inputs_digest
         folder = RunFolder.of(self.run_dir, seed=seed)
         folder.make()
         if self.model and self._starts_without_model:
@@ -86,7 +86,9 @@ class Trainer:
                 cpu_s=round(usage.cpu_s, 3) if usage else None,
                 peak_memory_bytes=usage.peak_memory_bytes if usage else None,
             ),
-            fingerprints=Fingerprints(data=data, environment=environment.fingerprint(found)),
+            fingerprints=Fingerprints(
+                data=data, training=self._training_digest(found), environment=environment.fingerprint(found)
+            ),
             model_digest=model_digest,
             environment=found,
         )
@@ -103,6 +105,19 @@ class Trainer:
     def _starts_without_model(self) -> bool:
         # Asked before the first training: a checkout that brings a model along wants it to be there each time.
         return self.model is not None and self.config.train is not None and not self.model.path.exists()
+
+    def _training_digest(self, manifest: Mapping[str, Any]) -> str | None:
+        train = self.config.train
+        if train is None or self._inputs_digest is None:
+            return None
+        packages = environment.fingerprint(manifest)
+        return digest.of_texts([train.run, self._inputs_digest, self._data_digest or "", packages or ""])
+
+    @cached_property
+    def _inputs_digest(self) -> str | None:
+        # Read before the first training, which may write into the same folders.
+        patterns = self.config.train.inputs if self.config.train else ()
+        return digest.of_files(inputs.matches(patterns, root=self.root, key="train.inputs")) if patterns else None
 
     @cached_property
     def _data_digest(self) -> str | None:
