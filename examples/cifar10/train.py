@@ -155,6 +155,8 @@ def fit_convolutional(train: data.Split, recipe: models.Recipe, *, options: argp
             continue
         batches = data.Augmented(images, targets, batch_size=recipe.batch_size, shift=recipe.shift, seed=options.seed)
         callbacks = [*stages.of(name), data.StartEpoch(batches), models.Lookahead(steps)]
+        # BackupAndRestore leaves here where the last call began again, and fit would believe it for this one too.
+        model._initial_epoch = None  # noqa: SLF001
         model.fit(batches, initial_epoch=begin, epochs=end, callbacks=callbacks, verbose=options.verbose)
         begin = end
     return models.averaged(model)

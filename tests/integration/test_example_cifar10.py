@@ -101,7 +101,7 @@ def test_a_short_training_writes_what_the_contract_asks_for(model: str, environm
 
 
 def test_a_killed_training_goes_on_after_its_last_finished_epoch(environment: Environment, tmp_path: Path) -> None:
-    arguments = ("train.py", "--model", "strong", "--epochs", "2")
+    arguments = ("train.py", "--model", "strong", "--epochs", "3")  # two on small images, one on whole ones
     with start(*arguments, environment=environment) as process:
         assert process.stdout is not None
         assert any("Epoch 2/2" in line for line in process.stdout)
@@ -109,8 +109,9 @@ def test_a_killed_training_goes_on_after_its_last_finished_epoch(environment: En
 
     code, output, messages = run(*arguments, environment=environment)
     assert code == 0, messages
-    assert "Epoch 2/2" in output
-    assert "Epoch 1/2" not in output
+    # The second epoch may have been finished between its announcement and the signal.
+    epochs = [line for line in output.splitlines() if line.startswith("Epoch ")]
+    assert epochs in (["Epoch 2/2", "Epoch 3/3"], ["Epoch 3/3"])
     assert (tmp_path / "out" / "model.keras").is_file()
 
 
