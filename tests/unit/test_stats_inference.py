@@ -128,6 +128,16 @@ class TestSatterthwaite:
         total = inference.satterthwaite([Component(1.0, 99), Component(0.5, 4), Component(-0.9, 400)], floor=1.0)
         assert total.variance == 1.0
 
+    @pytest.mark.parametrize("scale", [1e-300, 1e-160, 1.0, 1e160, 1e300])
+    def test_the_unit_does_not_matter(self, scale: float) -> None:
+        total = inference.satterthwaite([Component(3 * scale, 9), Component(scale, 1)])
+        assert total.df == pytest.approx(8)
+
+    @pytest.mark.parametrize("parts", [(math.inf,), (math.inf, -math.inf), (math.nan, 1.0)])
+    def test_variances_beyond_all_numbers_are_no_inference(self, parts: tuple[float, ...]) -> None:
+        with pytest.raises(UndecidableError):
+            inference.satterthwaite([Component(part, 5) for part in parts])
+
     def test_no_variance_at_all_is_no_inference(self) -> None:
         with pytest.raises(UndecidableError):
             inference.satterthwaite([Component(0.0, 5), Component(0.0, 5)])

@@ -70,5 +70,8 @@ class TestFactorToSettle:
     def test_on_the_limit_no_evidence_settles_anything(self) -> None:
         assert power.factor_to_settle(0.0, 0.02) is None
 
+    def test_a_hair_s_breadth_from_it_no_number_of_examples_is_enough(self) -> None:
+        assert power.factor_to_settle(1e-300, 0.02) == math.inf
+
     def test_it_never_advises_less_evidence(self) -> None:
         assert power.factor_to_settle(0.05, 0.02) == 1.0

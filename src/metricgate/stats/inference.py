@@ -139,15 +139,18 @@ def satterthwaite(components: Sequence[Component], *, floor: float = 0.0) -> Com
         components: The parts; subtracted parts have a negative variance and count in the denominator as they are.
         floor: The sum is never smaller than this.
     """
+    if not all(math.isfinite(part.variance) for part in components):
+        raise UndecidableError("the scores are too large to compute with: their variance is infinite")
     if len(components) == 1 and 0 < components[0].variance >= floor:
         return components[0]
     total = max(math.fsum(part.variance for part in components), floor)
-    spread = math.fsum(part.variance**2 / part.df for part in components if math.isfinite(part.df))
     if total <= 0:
         raise UndecidableError("the variance is zero")
+    # Relative to the total, since the square of a tiny variance would be 0.
+    spread = math.fsum((part.variance / total) * (part.variance / total) / part.df for part in components)
     if spread == 0:
         return Component(total, math.inf)
-    return Component(total, max(total**2 / spread, min(part.df for part in components)))
+    return Component(total, max(1 / spread, min(part.df for part in components)))
 
 
 def t_cdf(t: float, *, df: float) -> float:

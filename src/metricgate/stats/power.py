@@ -27,4 +27,5 @@ def factor_to_settle(distance: float, effect: float) -> float | None:
     """
     if distance == 0 or not math.isfinite(distance):
         return None
-    return max(1.0, (effect / distance) ** 2)
+    ratio = effect / distance
+    return max(1.0, ratio * ratio)
