@@ -6,6 +6,7 @@ import importlib.util
 import os
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,8 @@ from metricgate.report.document import Report
 MARKER = ".metricgate-demo"
 _OURS = ("repository", "runners", "runs", "logs", "reports")
 _NEEDED = ("tensorflow", "keras", "sklearn")
-_RULE = "─" * 100
+WIDTH = 110
+_RULE = "─" * WIDTH
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,8 @@ def main(output: Path, *, environ: Mapping[str, str] = os.environ, screen: TextI
         _show(screen, place, change, report, number=number)
     harmless, harmful = sorted(PULL_REQUESTS, key=lambda change: not change.is_harmless)
     floor = next((rule.min for rule in config.rules if rule.metric == story.ACCURACY and rule.min is not None), None)
-    checks = story.simpler_checks(accuracies[MAIN], accuracies[harmless.branch], accuracies[harmful.branch], floor=floor)
-    _say(screen, _RULE, f"And a simpler check? {checks}", "", _look_closer(place))
+    checks = story.fixed_thresholds(accuracies[MAIN], accuracies[harmless.branch], accuracies[harmful.branch], floor=floor)
+    _say(screen, _RULE, _wrapped(f"And a fixed threshold? {checks}"), "", _look_closer(place))
     command = Path(sys.executable).parent
     _say(screen, story.next_steps(on_path=None if shutil.which("metricgate") else str(command)).rstrip())
     return ExitCode.PASSED
@@ -186,7 +188,7 @@ def _show(screen: TextIO, place: Place, change: PullRequest, report: Report, *, 
         f"$ metricgate compare runs/{MAIN} runs/{change.branch} --config repository/{FILE_NAME}",
         "",
         terminal.render(report),
-        f"In one sentence. {story.verdict(change, report)}",
+        _wrapped(f"In one sentence: {story.verdict(change, report)}"),
         "",
     )
 
@@ -203,6 +205,10 @@ Look closer:
 
 def _runs(place: Place, branch: str) -> Path:
     return place.path / "runs" / branch
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, width=WIDTH, break_on_hyphens=False)
 
 
 def _say(screen: TextIO, *lines: str) -> None:

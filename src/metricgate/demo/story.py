@@ -1,4 +1,4 @@
-"""What the demo tells: one sentence for each verdict, what simpler checks would have said, and what to do next."""
+"""What the demo tells: one sentence for each verdict, what fixed thresholds would have said, and what to do next."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from metricgate.report import numbers
 from metricgate.report.document import Report, RuleInfo
 
 ACCURACY = "accuracy"
-DROPS = (0.0, 0.01, 0.02)
+DROPS = (0.01, 0.02, 0.03)
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class PullRequest:
         branch: Its branch.
         title: Its commit message.
         is_harmless: Whether it was made to be.
-        nature: What it really does to the model; completes "…: ".
+        nature: What it really does to the model, after "because".
     """
 
     branch: str
@@ -35,13 +35,13 @@ PULL_REQUESTS = (
         branch="tf-data-pipeline",
         title="Read batches through tf.data, and give the network a module of its own",
         is_harmless=True,
-        nature="the images come in another order, which changes the numbers no more than another seed does",
+        nature="the images only come in another order, which changes the model as another seed would",
     ),
     PullRequest(
         branch="brighten-faint-strokes",
         title="Brighten faint strokes before training",
         is_harmless=False,
-        nature="training now sees brightened images, while evaluation, like production, sees them as they are",
+        nature="training now sees brightened images while evaluation, like production, sees them as they are",
     ),
 )
 
@@ -50,22 +50,27 @@ def verdict(pull_request: PullRequest, report: Report) -> str:
     """One sentence on a verdict; true whichever way it went."""
     change = _change(report)
     if report.verdict == "fail":
-        reason = (
-            "one of the healthy changes that a gate with an error rate blocks now and then"
+        why = (
+            "wrongly, as a gate with an error rate does now and then"
             if pull_request.is_harmless
-            else pull_request.nature
+            else f"because {pull_request.nature}"
         )
+        runs, examples = report.candidate.runs, max((rule.n or 0) for rule in report.rules)
         return (
-            f"Blocked: {reason}; {change}, and chance in {report.candidate.runs} trainings a side and {_examples(report)} test "
-            f"images does not explain what goes beyond the limits ({numbers.p_value(_strongest(report))})."
+            f"this is blocked, {why}: {change}, and the luck of {runs} seeds a side and {examples:,} test images does not "
+            f"explain what exceeds the limits ({numbers.p_value(_strongest(report))})."
         )
     if report.verdict == "pass":
-        limit = _limit(report)
-        return f"Safe to merge: {pull_request.nature}; {change}, and a loss of more than {limit} is ruled out."
-    return f"Not blocked, with a warning: {change}, and the evidence neither shows nor rules out a loss beyond the limits."
+        return (
+            f"this is safe to merge, because {pull_request.nature}: {change}, and a loss of more than {_limits(report)} is "
+            f"ruled out."
+        )
+    return (
+        f"this is not blocked, with a warning: {change}, and the evidence neither shows nor rules out a loss beyond the limits."
+    )
 
 
-def simpler_checks(
+def fixed_thresholds(
     baseline: Sequence[float], harmless: Sequence[float], harmful: Sequence[float], *, floor: float | None
 ) -> str:
     """What fixed thresholds on one training a side would have said, counted over all pairs of the trainings at hand.
@@ -77,15 +82,14 @@ def simpler_checks(
         floor: The lowest accuracy that the policy accepts.
     """
     pairs = len(baseline) * len(harmful)
-    any_drop, *points = DROPS
-    parts = [f"blocking any drop would have blocked the harmless change in {_blocked(baseline, harmless, any_drop)} of {pairs}"]
-    for drop in points:
-        size = f"{drop * 100:g} point{'s'[: drop != 0.01]}"
-        parts.append(f"a drop of more than {size} the harmful one in {_blocked(baseline, harmful, drop)} of {pairs}")
+    parts = [f"“more than {drop * 100:g} point{'s'[: drop != 0.01]}” in {_blocked(baseline, harmful, drop)}" for drop in DROPS]
     if floor is not None:
-        below = sum(value < floor for value in harmful)
-        parts.append(f"a floor of {floor:g} in {below} of {len(harmful)}")
-    return f"With one training a side, that is for the {pairs} pairs of these trainings, {_list(parts)}."
+        parts.append(f"“below {floor:g}” in {sum(value < floor for value in harmful)} of {len(harmful)}")
+    return (
+        f"Comparing one training with one (there are {pairs} pairs of them here), “any drop” would have blocked the harmless "
+        f"change in {_blocked(baseline, harmless, 0.0)} of {pairs} pairs, and of the harmful one "
+        f"{', '.join(parts[:-1])} and {parts[-1]}."
+    )
 
 
 def next_steps(*, on_path: str | None) -> str:
@@ -108,24 +112,28 @@ Then push the workflow: every pull request gets such a report, and is blocked on
 
 def _change(report: Report) -> str:
     """``accuracy fell by 1.9 points and confidence by 0.05``."""
-    moved = [rule for rule in report.rules if rule.kind == "max_regression" and rule.slice is None]
     parts: list[str] = []
-    for rule in moved:
+    before = ""
+    for rule in _overall(report):
         difference = rule.difference or 0.0
-        verb = "fell" if difference < 0 else "rose"
-        size = "not at all" if difference == 0 else f"by {numbers.amount(abs(difference), rule)}"
-        parts.append(f"{rule.metric} {verb} {size}" if difference else f"{rule.metric} did not change")
+        verb = "fell" if difference < 0 else "rose" if difference > 0 else "did not change"
+        said = rule.metric if verb == before else f"{rule.metric} {verb}"
+        parts.append(f"{said} by {_amount(abs(difference), rule)}" if difference else said)
+        before = verb
     return " and ".join(parts)
 
 
-def _limit(report: Report) -> str:
+def _limits(report: Report) -> str:
     """``1 point of accuracy or 0.02 of confidence``."""
-    rules = [rule for rule in report.rules if rule.kind == "max_regression" and rule.slice is None]
-    return " or ".join(f"{numbers.amount(rule.limit, rule)} of {rule.metric}" for rule in rules)
+    return " or ".join(f"{_amount(rule.limit, rule)} of {rule.metric}" for rule in _overall(report))
 
 
-def _examples(report: Report) -> str:
-    return f"{max((rule.n or 0) for rule in report.rules):,}"
+def _overall(report: Report) -> list[RuleInfo]:
+    return [rule for rule in report.rules if rule.kind == "max_regression" and rule.slice is None]
+
+
+def _amount(value: float, rule: RuleInfo) -> str:
+    return numbers.amount(value, rule) if rule.binary else f"{value:.2g}"
 
 
 def _strongest(report: Report) -> float | None:
@@ -136,7 +144,3 @@ def _strongest(report: Report) -> float | None:
 def _blocked(baseline: Sequence[float], candidate: Sequence[float], drop: float) -> int:
     # Accuracies are multiples of 1/n: rounding keeps a drop of exactly the threshold from counting as more.
     return sum(round(before - after - drop, 9) > 0 for before, after in product(baseline, candidate))
-
-
-def _list(parts: Sequence[str]) -> str:
-    return f"{', '.join(parts[:-1])}, and {parts[-1]}" if len(parts) > 1 else "".join(parts)

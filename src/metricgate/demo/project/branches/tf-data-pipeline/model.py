@@ -10,5 +10,5 @@ def network() -> keras.Model:
     x = layers.MaxPooling2D()(x)
     x = layers.Conv2D(32, 3, padding="same", activation="relu")(x)
     x = layers.Flatten()(x)
-    x = layers.Dropout(0.3)(x)
+    x = layers.Dropout(0.5)(x)
     return keras.Model(image, layers.Dense(10, activation="softmax", name="digit")(x))
