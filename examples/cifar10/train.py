@@ -164,8 +164,9 @@ def fit_convolutional(train: data.Split, recipe: models.Recipe, *, options: argp
 
 def jit_compile() -> bool | str:
     """Whether XLA compiles the step: on TensorFlow's CPU oneDNN's own convolutions are faster."""
-    without_gpu = not keras.distribution.list_devices("gpu")
-    return False if keras.backend.backend() == "tensorflow" and without_gpu else "auto"
+    if keras.backend.backend() == "tensorflow" and not keras.distribution.list_devices("gpu"):
+        return False
+    return "auto"
 
 
 if __name__ == "__main__":
