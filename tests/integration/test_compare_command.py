@@ -228,6 +228,35 @@ class TestDegenerate:
         assert project.compare().code == 2
 
 
+class TestClusters:
+    def test_copies_of_an_example_are_no_new_evidence(self, project: Project) -> None:
+        # Every example stands there ten times: to someone who does not know, the test set is ten times as large.
+        few = N // 10
+        baseline, candidate = project.accuracy(0.9)[:few], project.accuracy(0.85)[:few]
+        for side, scores in (("baseline", baseline), ("candidate", candidate)):
+            copies = [score for score in scores for _ in range(10)]
+            passages = [i for i in range(few) for _ in range(10)]
+            project.run(side, copies, passage=passages)
+        naive, (clustered,) = project.compare().rules[0], project.compare(POLICY + "scores: {cluster: passage}\n").rules
+        assert clustered["method"] == "paired t, clustered"
+        assert clustered["difference"] == naive["difference"]
+        assert clustered["mde"] == pytest.approx(10**0.5 * naive["mde"], rel=0.15)
+
+    def test_a_cluster_column_that_is_not_there_is_an_error(self, project: Project) -> None:
+        for side in ("baseline", "candidate"):
+            project.run(side, project.accuracy(0.9))
+        found = project.compare(POLICY + "scores: {cluster: passage}\n")
+        assert found.code == 2
+        assert "no column `passage`" in found.err
+
+    def test_one_cluster_decides_nothing(self, project: Project) -> None:
+        for side, level in (("baseline", 0.9), ("candidate", 0.5)):
+            project.run(side, project.accuracy(level), passage=["p"] * N)
+        found = project.compare(POLICY + "scores: {cluster: passage}\n")
+        assert found.outcomes == ["inconclusive"]
+        assert "all examples are in one cluster" in found.report["reasons"][0]
+
+
 class TestSlices:
     def test_the_one_that_got_worse_is_named(self, project: Project) -> None:
         baseline = project.accuracy(0.9)

@@ -423,6 +423,13 @@ class TestTrainingNoise:
         assert self.noise(NoiseSources(given=0.1, sliced=True)) == "given in the configuration for all examples"
         assert self.noise(NoiseSources()) == ""
 
+    def test_runs_that_are_all_alike_dilute_nothing(self) -> None:
+        rng = np.random.default_rng(13)
+        history = tuple(rng.random((3, 40)) for _ in range(2))
+        alike = NoiseSources(history=history, own_values=((0.5, 0.5, 0.5), (0.1, 0.1)))
+        assert self.noise(alike) == "of 2 recorded commits"
+        assert self.noise(NoiseSources(own_values=((0.5, 0.5, 0.5),))) == ""
+
     def test_gross_differences_are_told_and_never_make_a_verdict_surer(self) -> None:
         rng = np.random.default_rng(9)
         loud = tuple(5 * rng.random((4, 1)) + rng.random((4, 40)) for _ in range(3))
