@@ -144,6 +144,7 @@ def _train(
         accuracies[job.commit.branch].append(accuracy)
         progress.line(f"{job.commit.branch:{width}}  seed {job.seed}  accuracy {accuracy:.4f}")
     progress.end()
+    _say(screen, "")
     return accuracies
 
 
@@ -182,12 +183,13 @@ def _show(screen: TextIO, place: Place, change: PullRequest, report: Report, *, 
     run_files.write_text(reports / f"{change.branch}.json", document.to_json(report))
     _say(
         screen,
-        "",
         _RULE,
         f"Pull request {number}: {change.title}",
         f"$ metricgate compare runs/{MAIN} runs/{change.branch} --config repository/{FILE_NAME}",
         "",
         terminal.render(report),
+        f"Exit code {report.exit_code}, so the check on the pull request is {'red' if report.exit_code else 'green'}.",
+        "",
         _wrapped(f"In one sentence: {story.verdict(change, report)}"),
         "",
     )

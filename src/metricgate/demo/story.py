@@ -81,14 +81,16 @@ def fixed_thresholds(
         harmful: Of each training of the harmful one.
         floor: The lowest accuracy that the policy accepts.
     """
-    pairs = len(baseline) * len(harmful)
-    parts = [f"“more than {drop * 100:g} point{'s'[: drop != 0.01]}” in {_blocked(baseline, harmful, drop)}" for drop in DROPS]
+    parts = [
+        f"“more than {drop * 100:g} point{'s'[: drop != 0.01]}” {_times(_blocked(baseline, harmful, drop))}" for drop in DROPS
+    ]
     if floor is not None:
-        parts.append(f"“below {floor:g}” in {sum(value < floor for value in harmful)} of {len(harmful)}")
+        below = sum(value < floor for value in harmful)
+        parts.append(f"a floor of {floor:g} {'never' if below == 0 else f'for {below} of its {len(harmful)} trainings'}")
     return (
-        f"Comparing one training with one (there are {pairs} pairs of them here), “any drop” would have blocked the harmless "
-        f"change in {_blocked(baseline, harmless, 0.0)} of {pairs} pairs, and of the harmful one "
-        f"{', '.join(parts[:-1])} and {parts[-1]}."
+        f"In the {len(baseline) * len(harmful)} pairs of one training with one, “any drop” would have blocked the harmless change "
+        f"{_times(_blocked(baseline, harmless, 0.0))}, and the harmful one would have been blocked by "
+        f"{', '.join(parts[:-1])}, and by {parts[-1]}."
     )
 
 
@@ -144,3 +146,7 @@ def _strongest(report: Report) -> float | None:
 def _blocked(baseline: Sequence[float], candidate: Sequence[float], drop: float) -> int:
     # Accuracies are multiples of 1/n: rounding keeps a drop of exactly the threshold from counting as more.
     return sum(round(before - after - drop, 9) > 0 for before, after in product(baseline, candidate))
+
+
+def _times(count: int) -> str:
+    return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")

@@ -6,20 +6,17 @@ from pathlib import Path
 
 import digits
 import keras
-import numpy as np
 
 
 def evaluate(model: keras.Model, table: Path) -> None:
     data = digits.load("test")
-    ink = data.images.mean(axis=(1, 2, 3))
-    strokes = np.where(ink < np.median(ink), "faint", "bold")
     probabilities = model.predict(data.images, batch_size=len(data.images), verbose=0)
     with table.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["example_id", "label", "ink", "accuracy", "confidence"])
-        for example, label, stroke, row in zip(data.ids, data.labels, strokes, probabilities, strict=True):
+        writer.writerow(["example_id", "label", "accuracy", "confidence"])
+        for example, label, row in zip(data.ids, data.labels, probabilities, strict=True):
             # accuracy: whether the answer is right; confidence: the probability that the right digit was given.
-            writer.writerow([example, label, stroke, int(row.argmax() == label), f"{row[label]:.6f}"])
+            writer.writerow([example, label, int(row.argmax() == label), f"{row[label]:.6f}"])
 
 
 if __name__ == "__main__":
