@@ -32,6 +32,8 @@ FRAMEWORKS = {
 _LOWER = re.compile(
     r"loss|error|latency|time|_ms$|mae|mse|rmse|perplexity|\bwer\b|\bcer\b|brier|memory|size|params|cost", re.IGNORECASE
 )
+_YAML_WORDS = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
+"""What YAML takes for something else than text, in one of its versions."""
 _SKIPPED = {".git", ".venv", "venv", "node_modules", "__pycache__", ".tox", ".metricgate", "site-packages", "build", "dist"}
 
 
@@ -233,7 +235,8 @@ def _metrics(folder: Path) -> tuple[Path | None, dict[str, Literal["higher", "lo
 
 
 def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z_][\w.-]*", name, re.ASCII) else json.dumps(name)
+    plain = re.fullmatch(r"[A-Za-z_][\w.-]*", name, re.ASCII) and name.lower() not in _YAML_WORDS
+    return name if plain else json.dumps(name)
 
 
 def _say(line: str) -> None:

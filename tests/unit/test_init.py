@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from metricgate import config_file, init
@@ -101,6 +101,8 @@ def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 
 
 @given(name=st.text(min_size=1, max_size=120), metric=st.text(min_size=1, max_size=40))
+@example(name="x", metric="Null")
+@example(name="null", metric="on")
 def test_any_name_gives_a_valid_configuration(name: str, metric: str) -> None:
     found = init.Findings(None, "outputs/model", "python train.py", None, {metric: "lower"}, None)
     assert list(config_file.loads(init.configuration(found, name=name)).metrics) == [metric]
