@@ -110,7 +110,7 @@ def test_a_folder_of_runs_can_be_the_baseline(act: Act, repository: Callable[[st
     metrics = {f"recorded runs/{seed}/metrics.json": json.dumps({"accuracy": 0.99}) for seed in range(2)}
     scratch.commit("Runs of a better model", metrics)
     outcome = act.run(scratch, "push", {})
-    assert report(outcome)["baseline"] == {"commit": None, "runs": 2, "seeds": []}
+    assert report(outcome)["baseline"]["runs"] == 2
     assert "second checkout" not in outcome.log
 
 
