@@ -88,8 +88,8 @@ def fixed_thresholds(
         below = sum(value < floor for value in harmful)
         parts.append(f"a floor of {floor:g} {'never' if below == 0 else f'for {below} of its {len(harmful)} trainings'}")
     return (
-        f"In the {len(baseline) * len(harmful)} pairs of one training with one, “any drop” would have blocked the harmless change "
-        f"{_times(_blocked(baseline, harmless, 0.0))}, and the harmful one would have been blocked by "
+        f"In the {len(baseline) * len(harmful)} pairs of one training with one, “any drop” would have blocked the harmless "
+        f"change {_times(_blocked(baseline, harmless, 0.0))}, and the harmful one would have been blocked by "
         f"{', '.join(parts[:-1])}, and by {parts[-1]}."
     )
 
