@@ -41,7 +41,7 @@ def headline(report: Report) -> str:
         return f"{icon} {report.name}: {'no baseline to compare with' if missing else 'not comparable'}"
     if report.verdict == "inconclusive":
         return f"{icon} {report.name}: not sure"
-    return f"{icon} {report.name}: no regression"
+    return f"{icon} {report.name}: {'no regression' if report.rules else 'recorded, nothing to judge'}"
 
 
 def lead(report: Report) -> str:
@@ -59,6 +59,8 @@ def lead(report: Report) -> str:
         return " ".join([*parts, _consequence(report)])
     first = next((rule for rule in report.rules if rule.kind == "max_regression" and rule.slice is None), None)
     if first is None or first.difference is None:
+        if not report.rules:
+            return "No rule of the policy can be judged without a baseline."
         passed = sum(rule.outcome == "pass" for rule in report.rules)
         return f"All {passed} rules passed." if passed == len(report.rules) else _sentence("; ".join(report.reasons[:1]))
     interval = (
