@@ -105,7 +105,10 @@ def slices_title(report: Report) -> str:
     if lost:
         return f"Slices: {lost} of {len(sliced)} can't be compared"
     worse = sum(may_be_worse(rule, alpha=report.alpha) for rule in sliced)
-    return f"Slices: {worse or 'none'} of {len(sliced)} {'may be' if worse else 'looks'} worse"
+    if worse:
+        return f"Slices: {worse} of {len(sliced)} may be worse"
+    unsure = sum(rule.outcome == "inconclusive" for rule in sliced)
+    return f"Slices: none of {len(sliced)} is shown to be worse" + (f", {unsure} not sure" if unsure else "")
 
 
 def row(rule: RuleInfo) -> Row:
@@ -204,9 +207,9 @@ def _runs(side: SideInfo) -> str:
 
 
 def _failed(report: Report) -> list[RuleInfo]:
-    """The rules that failed: those on all examples first, then the most certain."""
+    """The rules that failed: those on all examples first, in the order of the policy; of slices the most certain."""
     failed = [rule for rule in report.rules if rule.outcome == "fail"]
-    return sorted(failed, key=lambda rule: (rule.slice is not None, rule.p_adjusted or 0.0))
+    return sorted(failed, key=lambda rule: (rule.slice is not None, rule.rule, rule.p_adjusted or 0.0))
 
 
 def _gain(rule: RuleInfo) -> float:
