@@ -292,10 +292,12 @@ class TestEnvironment:
 
 
 PARENT = """
-import os, sys
+import os, signal, sys
 from pathlib import Path
 from metricgate.train import command
 from metricgate.train.console import Console
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    signal.signal(number, signal.SIG_DFL)  # whatever started the tests may ignore some: nohup does, a shell's & does
 try:
     command.run(
         command.Command(sys.argv[1], label="training", cwd=Path(), environ=os.environ, log=Path("log"), timeout_s=60),
