@@ -168,8 +168,8 @@ def certainty(report: Report, *, limit: int = 8) -> list[str]:
     if report.tests > 1:
         lines.append(f"Fails are corrected by Holm over {report.tests} rules; passes need no correction.")
     lines.append(
-        f"Tests are one-sided at {report.alpha:g}: the gate blocks healthy work at most that often, and passes a loss of "
-        "exactly the limit at most that often."
+        f"Tests are one-sided at {report.alpha:g}: the rate at which the gate aims to block healthy work, and to pass a loss "
+        "of exactly the limit."
     )
     return list(dict.fromkeys(lines))
 
