@@ -88,7 +88,7 @@ def _once(command: Sequence[str], cwd: Path, accept: Sequence[int]) -> Figures:
     done = subprocess.run([*starter, *command], cwd=cwd, env=environ, check=True, capture_output=True, text=True)
     code, wall, cpu, peak = json.loads(done.stdout)
     if code not in accept:
-        message = f"{command} ended with {code}: {done.stderr}"
+        message = f"{command} ended with {code}: …{done.stderr[-2000:]}"
         raise RuntimeError(message)
     return Figures(wall, cpu, peak)
 

@@ -39,12 +39,14 @@ for step in range(int(sys.argv[1])):
     hidden -= 0.01 * images[batch].T @ back / 256
     print(f"step {step}: loss {loss:.4f}", flush=True)
 np.save("model.npy", hidden)
+with open(os.path.join(os.environ.get("METRICGATE_RUN_DIR", "."), "metrics.json"), "w") as file:
+    file.write(f'{{"loss": {loss}}}')
 """
 
 CONFIG = """\
 train: {{run: '"{python}" train.py {steps}'}}
 model: model.npy
-metrics: {{accuracy: {{direction: higher}}}}
+metrics: {{loss: {{direction: lower}}}}
 """
 
 CALIBRATION_STEPS = 500
