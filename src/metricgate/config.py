@@ -127,6 +127,8 @@ class MetricConfig(_Section):
     """Which way is better."""
     aggregate: Annotated[str, pydantic.Field(pattern=_AGGREGATE_PATTERN)] = "mean"
     """How the score column of that name becomes one number: mean, median, or a percentile such as p95."""
+    timing: bool = False
+    """The number depends on the machine, as a latency does: it is compared only between runs on the same hardware."""
 
 
 class ScoreColumns(_Section):
@@ -204,6 +206,23 @@ class Gate(_Section):
     """The rules. Without any, no metric may get worse (`max_regression: 0` for each)."""
 
 
+class Baseline(_Section):
+    """Where runs are recorded, and which of them a change is compared with."""
+
+    store: Text = "branch"
+    """Where runs are recorded: `branch` (a branch of the repository without history of its code), or a folder."""
+    branch: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,99}$")] = "metricgate"
+    """The name of that branch."""
+    scores: Text | None = None
+    """A folder, or a URL such as s3://bucket/path, for the score tables; the store then keeps their digests only."""
+    max_commits: Annotated[int, pydantic.Field(ge=1, le=1000)] = 50
+    """How many commits before the merge-base a recorded ancestor may lie; farther back, there is no baseline."""
+    train_missing: bool = True
+    """Where no ancestor is recorded, train the commit that the change goes into; otherwise `on_missing_baseline` decides."""
+    keep: Annotated[int, pydantic.Field(ge=1)] = 100
+    """How many recorded commits are kept, beside those that an open pull request, a tag or the ledger refers to."""
+
+
 class Config(_Section):
     """metricgate.yaml."""
 
@@ -223,6 +242,7 @@ class Config(_Section):
     noise: dict[Text, Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]] = {}
     """The standard deviation of a metric over training seeds, where it was measured elsewhere."""
     gate: Gate = Gate()
+    baseline: Baseline = Baseline()
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -238,7 +258,7 @@ class Config(_Section):
         return tuple(dict.fromkeys(columns))
 
     def with_policy_of(self, base: Config) -> Config:
-        """This configuration judged by the policy (gate, metrics, slices, scores, noise) of another one."""
+        """This configuration judged by the policy (gate, metrics, slices, scores, noise, baseline) of another one."""
         return self.model_copy(
             update={key: getattr(base, key) for key in POLICY_KEYS},
         )
@@ -254,7 +274,7 @@ class Config(_Section):
         )
 
 
-POLICY_KEYS = ("gate", "metrics", "slices", "scores", "noise")
+POLICY_KEYS = ("gate", "metrics", "slices", "scores", "noise", "baseline")
 
 
 def _flatten(value: object, path: str = "") -> dict[str, str]:
