@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,8 +12,10 @@ from typing import Any, Literal
 from metricgate.errors import UsageError
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_WITHOUT_BASE = ("push", "workflow_dispatch", "schedule")
+_NO_COMMIT = re.compile(r"0+")
 _EXAMPLE = "on:\n  pull_request:\n  merge_group:\n  push: {branches: [main]}"
+
+Kind = Literal["compare", "record", "release", "post", "nothing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,18 +23,36 @@ class Work:
     """What there is to do.
 
     Attributes:
-        kind: ``compare`` a change with its baseline, or ``record`` the runs of a commit that has none.
-        base: The commit that the change goes into, as the event tells it; None for ``record``.
-        head: The change's own last commit, which is not what is checked out when GitHub made a merge commit of it.
+        kind: ``compare`` a change with its baseline, ``record`` the runs of a commit that has none, judge the commit of a
+            ``release`` by what needs no baseline, ``post`` the report of another run, or ``nothing``.
+        base: The commit that the change goes into, as the event tells it; None but for ``compare``.
+        head: The change's own last commit, which is not what is checked out when GitHub made a merge commit of it; for
+            ``post`` that of the other run.
         number: The pull request's number, where there is one.
-        fork: Whether the change comes from another repository.
+        fork: Whether the change comes from another repository; for ``post`` whether the other run's does.
+        draft: Whether the pull request is a draft.
+        action: What happened to the pull request: opened, synchronize, labeled, …
+        label: The label that was put on or taken off, where that is what happened.
+        branch: The branch that was pushed to, or that the change goes into.
+        tag: The tag of a release.
+        run_id: The workflow run whose report is to be posted.
+        head_repository: The repository that ``head`` comes from, ``owner/name``; None if it is gone.
+        why: For ``nothing``, the reason.
     """
 
-    kind: Literal["compare", "record"]
+    kind: Kind
     base: str | None = None
     head: str | None = None
     number: int | None = None
     fork: bool = False
+    draft: bool = False
+    action: str | None = None
+    label: str | None = None
+    branch: str | None = None
+    tag: str | None = None
+    run_id: int | None = None
+    head_repository: str | None = None
+    why: str = ""
 
 
 def work(event_name: str, payload: Mapping[str, Any]) -> Work:
@@ -46,32 +66,98 @@ def work(event_name: str, payload: Mapping[str, Any]) -> Work:
         UsageError: The event is one that nothing sensible can be done for, or its payload is not GitHub's.
     """
     refuse_unsafe(event_name)
-    if event_name == "pull_request":
-        change = _mapping(payload, "pull_request")
-        base, head = _mapping(change, "base"), _mapping(change, "head")
-        number = change.get("number")
-        return Work(
-            kind="compare",
-            base=_commit(base, "pull_request.base"),
-            head=_commit(head, "pull_request.head"),
-            number=number if isinstance(number, int) else None,
-            fork=_repository(head) != _repository(base),
+    if event_name not in _READERS:
+        raise UsageError(
+            f"there is no model to check when the event is `{event_name}`",
+            expected=f"one of {', '.join(name for name in _READERS if name)}",
+            where="on:",
+            fix=_EXAMPLE,
         )
-    if event_name == "merge_group":
-        group = _mapping(payload, "merge_group")
-        return Work(
-            kind="compare",
-            base=_commit(group, "merge_group", key="base_sha"),
-            head=_commit(group, "merge_group", key="head_sha"),
-        )
-    if event_name in _WITHOUT_BASE or not event_name:
-        return Work(kind="record")
-    raise UsageError(
-        f"there is no model to check when the event is `{event_name}`",
-        expected=f"one of pull_request, merge_group, {', '.join(_WITHOUT_BASE)}",
-        where="on:",
-        fix=_EXAMPLE,
+    return _READERS[event_name](payload)
+
+
+def _pull_request(payload: Mapping[str, Any]) -> Work:
+    change = _mapping(payload, "pull_request")
+    base, head = _mapping(change, "base"), _mapping(change, "head")
+    number = change.get("number")
+    label = _mapping(payload, "label")
+    action = _name(payload, "action")
+    closed = action == "closed"
+    return Work(
+        kind="nothing" if closed else "compare",
+        base=_commit(base, "pull_request.base"),
+        head=_commit(head, "pull_request.head"),
+        number=number if isinstance(number, int) else None,
+        fork=_repository(head) != _repository(base),
+        draft=change.get("draft") is True,
+        action=action,
+        label=_name(label, "name"),
+        branch=_name(base, "ref"),
+        head_repository=_repository(head),
+        why="the pull request is closed" if closed else "",
     )
+
+
+def _merge_group(payload: Mapping[str, Any]) -> Work:
+    group = _mapping(payload, "merge_group")
+    if payload.get("action") == "destroyed":
+        return Work(kind="nothing", why="the merge group is gone")
+    return Work(
+        kind="compare",
+        base=_commit(group, "merge_group", key="base_sha"),
+        head=_commit(group, "merge_group", key="head_sha"),
+        branch=_name(group, "base_ref", "refs/heads/"),
+    )
+
+
+def _push(payload: Mapping[str, Any]) -> Work:
+    if payload.get("deleted") is True or _NO_COMMIT.fullmatch(str(payload.get("after", "-"))):
+        return Work(kind="nothing", why="the push deleted a branch or tag")
+    tag = _name(payload, "ref", "refs/tags/")
+    if tag is not None:
+        return Work(kind="release", tag=tag)
+    return Work(kind="record", branch=_name(payload, "ref", "refs/heads/"))
+
+
+def _release(payload: Mapping[str, Any]) -> Work:
+    if payload.get("action") == "deleted":
+        return Work(kind="nothing", why="the release was deleted")
+    return Work(kind="release", tag=_name(_mapping(payload, "release"), "tag_name"))
+
+
+def _workflow_run(payload: Mapping[str, Any]) -> Work:
+    """The other run is told by its number, its head commit and repository; nothing that it may have written is believed."""
+    run = _mapping(payload, "workflow_run")
+    number = run.get("id")
+    head = _commit(run, "workflow_run", key="head_sha")
+    if run.get("event") != "pull_request":
+        return Work(kind="nothing", head=head, why=f"the run was started by `{run.get('event')}`, not by a pull request")
+    if payload.get("action") not in (None, "completed"):
+        return Work(kind="nothing", head=head, why="the run has not ended")
+    theirs = _name(_mapping(run, "head_repository"), "full_name")
+    return Work(
+        kind="post",
+        head=head,
+        fork=theirs != _name(_mapping(payload, "repository"), "full_name"),
+        run_id=number if isinstance(number, int) else None,
+        head_repository=theirs,
+    )
+
+
+def _without_base(payload: Mapping[str, Any]) -> Work:
+    return Work(kind="record", branch=_name(payload, "ref", "refs/heads/"))
+
+
+_READERS: Mapping[str, Callable[[Mapping[str, Any]], Work]] = {
+    "pull_request": _pull_request,
+    "merge_group": _merge_group,
+    "push": _push,
+    "workflow_dispatch": _without_base,
+    "schedule": _without_base,
+    "release": _release,
+    "workflow_run": _workflow_run,
+    "": _without_base,  # outside GitHub
+}
 
 
 def refuse_unsafe(event_name: str) -> None:
@@ -109,6 +195,12 @@ def _mapping(payload: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _name(payload: Mapping[str, Any], key: str, prefix: str = "") -> str | None:
+    """A text of the payload without its prefix; None where it is something else."""
+    value = payload.get(key)
+    return value.removeprefix(prefix) if isinstance(value, str) and value.startswith(prefix) else None
+
+
 def _commit(payload: Mapping[str, Any], where: str, *, key: str = "sha") -> str:
     value = payload.get(key)
     # It becomes an argument of git: anything but a plain commit could be an option.
@@ -123,5 +215,4 @@ def _commit(payload: Mapping[str, Any], where: str, *, key: str = "sha") -> str:
 
 def _repository(side: Mapping[str, Any]) -> str | None:
     # A deleted fork has no repository any more: None, which is no repository's name, so it counts as a fork.
-    name = _mapping(side, "repo").get("full_name")
-    return name if isinstance(name, str) else None
+    return _name(_mapping(side, "repo"), "full_name")
