@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from metricgate import comparability
 from metricgate import history as recorded_runs
 from metricgate.config import Config
 from metricgate.errors import InputError
@@ -115,7 +116,9 @@ class Comparison:
                 f"{foreign} of {len(self.history)} recorded commits have another test set: their scores tell nothing about the "
                 "training noise here."
             )
-        self.problem = self._problem()
+        self.problem = comparability.problem(self.candidate, self.baseline, config=config, paired=self.paired)
+        if unknown := comparability.unknown_hardware(self.candidate, self.baseline, config=config):
+            self.warnings.append(unknown)
 
     @property
     def missing_baseline(self) -> bool:
@@ -278,38 +281,7 @@ class Comparison:
             if found is None and side.runs:
                 lacks = f"`{metric}`" if slice_name and not side.has_column(metric) else what
                 return f"the {side.label} does not have {lacks}"
-        return ""
-
-    def _problem(self) -> str:
-        """Why nothing can be compared with the baseline; empty where it can."""
-        if self.missing_baseline:
-            return "there is no baseline"
-        if self.baseline.mismatch:
-            return f"the test set changed: {self.baseline.mismatch}"
-        for name, what in (("test_set", "the test set"), ("evaluation", "the evaluation")):
-            digests = [
-                {digest for run in side.runs if (digest := getattr(run.record.fingerprints, name)) is not None}
-                for side in (self.candidate, self.baseline)
-            ]
-            if name == "test_set" and self.paired and self._other_columns():
-                continue  # a slice that is new in the configuration; ids and known slices are compared below
-            if all(digests) and digests[0] != digests[1]:
-                return f"{what} changed: its fingerprint differs from the baseline's"
-        if self.paired:
-            for column in filter(None, (*self.config.slice_columns, self.config.scores.cluster)):
-                if self.candidate.has_column(column) and self.baseline.has_column(column):
-                    changed = self.candidate.disagreements(self.baseline, column)
-                    if changed:
-                        return f"the test set changed: `{column}` differs for {changed:,} examples"
-        return ""
-
-    def _other_columns(self) -> bool:
-        """Whether the fingerprints of the test set cover different columns on the two sides."""
-        covered = [
-            {run.record.fingerprints.reference_columns for run in side.runs} - {None}
-            for side in (self.candidate, self.baseline)
-        ]
-        return all(covered) and covered[0] != covered[1]
+        return comparability.metric_problem(metric, self.candidate, self.baseline, config=self.config)
 
     def _distinct(self, side: Side, *, own: int | None = None) -> Side:
         """Runs that are copies of each other count once: a seed that nothing reads makes no new evidence.
