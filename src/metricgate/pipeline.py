@@ -10,7 +10,7 @@ from metricgate.config import FILE_NAME, Config
 from metricgate.errors import UsageError
 
 if TYPE_CHECKING:
-    from metricgate.report.document import Report
+    from metricgate.report.document import Origin, Report
     from metricgate.train import Console
 
 Stage = Literal["train", "evaluate"]
@@ -84,6 +84,7 @@ def compare(
     history: Path | None = None,
     policy_changes: Sequence[str] = (),
     warnings: Sequence[str] = (),
+    origin: Origin | None = None,
 ) -> Report:
     """Compare a candidate with its baseline and judge it.
 
@@ -94,6 +95,7 @@ def compare(
         history: Recorded runs of the main branch, for the training noise.
         policy_changes: How the candidate's own policy differs, for the report.
         warnings: More to tell in the report.
+        origin: Where the baseline's runs come from, if they were recorded earlier.
 
     Raises:
         UsageError: A path does not exist, or there is no candidate.
@@ -118,4 +120,5 @@ def compare(
     judged = {run.where.resolve() for run in (*candidate_runs, *baseline_runs)}
     earlier = [run for run in history_runs if run.where.resolve() not in judged]
     comparison = Comparison(candidate_runs, baseline_runs, history=earlier, config=config)
-    return document.build(comparison, judge.judge(comparison), policy_changes=policy_changes, warnings=warnings)
+    verdict = judge.judge(comparison)
+    return document.build(comparison, verdict, policy_changes=policy_changes, warnings=warnings, origin=origin)

@@ -51,7 +51,9 @@ def test_timings_on_the_same_gpu_are_comparable_whatever_the_processor() -> None
 def test_unknown_hardware_is_said_and_not_taken_for_the_same() -> None:
     comparison = compared(run(cpu="EPYC 9654"), run())
     assert comparison.evidence("latency_ms").problem == ""
-    assert ["On which hardware the baseline was measured is not recorded"] == [w.split(";")[0] for w in comparison.warnings]
+    assert [warning.split(";")[0] for warning in comparison.warnings] == [
+        "On which hardware the baseline was measured is not recorded"
+    ]
 
 
 def test_a_metric_whose_direction_turned_is_another_metric() -> None:

@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 
 from metricgate.errors import InputError, UsageError
 from metricgate.report import document, markdown, numbers, terminal
-from metricgate.report.document import FlipsInfo, IntervalInfo, Report, RuleInfo, SideInfo, UntestedInfo
+from metricgate.report.document import FlipsInfo, IntervalInfo, Report, RuleInfo, SideInfo, UntestedInfo, Waiver
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 GITHUB = MarkdownIt("gfm-like", {"html": True})
@@ -339,3 +339,28 @@ def test_numbers_look_like_numbers(value: float | None, shown: str) -> None:
 )
 def test_limits_read_as_bounds_on_the_column_beside_them(changes: dict[str, object], shown: str) -> None:
     assert numbers.allowed(rule(**changes)) == shown
+
+
+def test_the_footer_says_how_far_and_how_old_a_recorded_baseline_is() -> None:
+    side = SideInfo(commit="a" * 40, runs=3, seeds=(0, 1, 2), commits_before=1, recorded="2026-03-01T14:02:11Z")
+    told = "Baseline: 3 runs of aaaaaaa (seeds 0, 1, 2), 1 commit before the merge-base, recorded 2026-03-01 14:02 UTC."
+    assert told in markdown.render(REPORTS["fail"].model_copy(update={"baseline": side}))
+    here = side.model_copy(update={"commits_before": 0})
+    assert "(seeds 0, 1, 2), the merge-base, recorded" in markdown.render(REPORTS["fail"].model_copy(update={"baseline": here}))
+
+
+def test_an_accepted_regression_names_who_and_when_and_stays_a_regression() -> None:
+    waiver = Waiver(by="@alice](x)", at="2026-03-01T14:02:11Z", commit="b" * 40)
+    report = REPORTS["fail"].waived(waiver)
+    text = markdown.render(report)
+    assert (report.verdict, report.exit_code) == ("fail", 0)
+    assert text.startswith("### ❌")
+    assert "on 2026-03-01 14:02 UTC for bbbbbbb: this failure does not block the merge" in text
+    assert "<a" not in GITHUB.render(text)
+    assert "Accepted by" in terminal.render(report)
+
+
+def test_only_a_regression_can_be_accepted() -> None:
+    waiver = Waiver(by="alice", at="2026-03-01T14:02:11Z", commit="b" * 40)
+    broken = REPORTS["not-comparable"].model_copy(update={"exit_code": 4})
+    assert broken.waived(waiver).exit_code == 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -27,12 +28,18 @@ class _Part(pydantic.BaseModel):
 
 
 class SideInfo(_Part):
-    """Candidate or baseline: which commit, how many runs, which seeds, and how many earlier runs of the same training."""
+    """Candidate or baseline: which commit, how many runs, which seeds, and how many earlier runs of the same training.
+
+    A baseline that was recorded earlier also says how many commits before the merge-base it lies (0: it is the merge-base)
+    and when it was recorded (RFC 3339, UTC).
+    """
 
     commit: str | None = None
     runs: int = 0
     seeds: tuple[int, ...] = ()
     earlier_runs: int = 0
+    commits_before: int | None = None
+    recorded: str | None = None
 
 
 class IntervalInfo(_Part):
@@ -89,8 +96,24 @@ class FlipsInfo(_Part):
     better: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where recorded runs come from: how many commits before the merge-base, and when they were recorded (RFC 3339, UTC)."""
+
+    commits_before: int
+    recorded: str
+
+
+class Waiver(_Part):
+    """A regression that somebody accepted: who, when (RFC 3339, UTC), and for which commit."""
+
+    by: str
+    at: str
+    commit: str
+
+
 class Report(_Part):
-    """A report."""
+    """A report. A waiver lets a failed verdict pass; the verdict stays what it is."""
 
     schema_: Literal["metricgate.report/1"] = pydantic.Field(default=SCHEMA, alias="schema")
     name: str = "model"
@@ -107,6 +130,11 @@ class Report(_Part):
     policy_changed: bool = False
     policy_changes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    waiver: Waiver | None = None
+
+    def waived(self, waiver: Waiver) -> Report:
+        """This report with its regression accepted: exit code 1 becomes 0, nothing else is waived."""
+        return self.model_copy(update={"waiver": waiver, "exit_code": 0 if self.exit_code == 1 else self.exit_code})
 
     @property
     def tests(self) -> int:
@@ -116,7 +144,12 @@ class Report(_Part):
 
 
 def build(
-    comparison: Comparison, verdict: Verdict, *, policy_changes: Sequence[str] = (), warnings: Sequence[str] = ()
+    comparison: Comparison,
+    verdict: Verdict,
+    *,
+    policy_changes: Sequence[str] = (),
+    warnings: Sequence[str] = (),
+    origin: Origin | None = None,
 ) -> Report:
     """Put a comparison and its verdict into one document.
 
@@ -125,6 +158,7 @@ def build(
         verdict: What the rules say.
         policy_changes: How the candidate's policy differs from the one that judged, one line each.
         warnings: What the caller has to add to the verdict's own.
+        origin: Where the baseline's runs come from, if they were recorded earlier.
     """
     config = comparison.config
     return Report(
@@ -132,7 +166,7 @@ def build(
         verdict=verdict.verdict,
         exit_code=int(verdict.exit_code),
         reasons=verdict.reasons,
-        baseline=_side(comparison.baseline.runs),
+        baseline=_side(comparison.baseline.runs, origin=origin),
         candidate=_side(comparison.candidate.runs),
         alpha=config.gate.alpha,
         power=config.gate.power,
@@ -178,14 +212,21 @@ def read(path: Path) -> Report:
         ) from None
 
 
-def _side(runs: Sequence[Run]) -> SideInfo:
+def _side(runs: Sequence[Run], *, origin: Origin | None = None) -> SideInfo:
     first = runs[0].record if runs else None
     # Beside the runs of the baseline's commit there may be earlier ones of the same training.
     own = [run for run in runs if first and first.fingerprints.training and run.record.commit == first.commit] or runs
     commits = {run.record.commit for run in own if run.record.commit}
     commit = commits.pop() if len(commits) == 1 else None
     seeds = sorted(run.record.seed for run in own if run.record.seed is not None)
-    return SideInfo(commit=commit, runs=len(own), seeds=tuple(seeds), earlier_runs=len(runs) - len(own))
+    return SideInfo(
+        commit=commit,
+        runs=len(own),
+        seeds=tuple(seeds),
+        earlier_runs=len(runs) - len(own),
+        commits_before=origin.commits_before if origin else None,
+        recorded=origin.recorded if origin else None,
+    )
 
 
 def _rule(rule: RuleResult, *, level: float) -> RuleInfo:

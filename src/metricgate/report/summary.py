@@ -189,7 +189,15 @@ def detectable(rule: RuleInfo, report: Report) -> str:
 
 def footer(report: Report) -> str:
     """Which runs were compared."""
-    return f"Baseline: {_runs(report.baseline)}. This change: {_runs(report.candidate)}."
+    return f"Baseline: {_runs(report.baseline)}{_origin(report.baseline)}. This change: {_runs(report.candidate)}."
+
+
+def accepted(report: Report) -> str:
+    """Who accepted the regression, where somebody did."""
+    waiver = report.waiver
+    if waiver is None:
+        return ""
+    return f"Accepted by {waiver.by} on {_moment(waiver.at)} for {waiver.commit[:7]}: this failure does not block the merge."
 
 
 def commit(side: SideInfo) -> str:
@@ -204,6 +212,22 @@ def _runs(side: SideInfo) -> str:
     at = f" of {commit(side)}" if side.commit else ""
     earlier = f" and {side.earlier_runs} earlier of the same training" if side.earlier_runs else ""
     return f"{side.runs} run{'s'[: side.runs != 1]}{at}{seeds}{earlier}"
+
+
+def _origin(side: SideInfo) -> str:
+    """Where a recorded baseline comes from: ``, 3 commits before the merge-base, recorded 2026-11-20 14:02 UTC``."""
+    parts = []
+    if side.commits_before is not None:
+        away = f"{side.commits_before} commit{'s'[: side.commits_before != 1]} before the merge-base"
+        parts.append(away if side.commits_before else "the merge-base")
+    if side.recorded:
+        parts.append(f"recorded {_moment(side.recorded)}")
+    return "".join(f", {part}" for part in parts)
+
+
+def _moment(time: str) -> str:
+    """``2026-11-20T14:02:11Z`` to the minute."""
+    return f"{time[:10]} {time[11:16]} UTC" if time[10:11] == "T" else time
 
 
 def _failed(report: Report) -> list[RuleInfo]:

@@ -21,6 +21,8 @@ def render(report: Report) -> str:
     parts = [headline(report), _table(report, rules)]
     if note := summary.footnote(rules):
         parts.append(note.replace("`", ""))
+    if accepted := summary.accepted(report):
+        parts.append(f"✋ {plain.text(accepted)}")
     parts += [f"⚠️  {plain.text(warning, limit=1000)}" for warning in report.warnings]
     if report.policy_changed:
         changes = "".join(f"\n  {plain.text(change)}" for change in report.policy_changes)
