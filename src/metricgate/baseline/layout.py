@@ -1,0 +1,169 @@
+"""Where things lie in a store. Everything that a listing can answer is in the paths, so that it costs no further request.
+
+- ``runs/<name>/<commit>/<run>/run.json``, and beside it the scores or a pointer to them: one run;
+- ``runs/<name>/<commit>/recorded-<time>-<runs>.json``: the commit is recorded, as a whole;
+- ``ledger/<name>/<commit>/<baseline>-<digest>.json``: one entry of the ledger, a file of its own so that writers never meet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Annotated, Literal
+
+import pydantic
+
+from metricgate.errors import UsageError
+from metricgate.formats import metrics_json, scores
+from metricgate.run import RUN_FILE
+
+RUNS = "runs"
+LEDGER = "ledger"
+POINTER_FILE = "scores.pointer.json"
+FILES = frozenset({RUN_FILE, metrics_json.FILE, POINTER_FILE, *(f"{scores.STEM}{suffix}" for suffix in scores.SUFFIXES)})
+NO_BASELINE = "none"
+
+_TIME = "%Y%m%dT%H%M%SZ"
+_COMMIT = r"[0-9a-f]{40}|[0-9a-f]{64}"
+_PLAIN = re.compile(r"[a-z0-9][a-z0-9_-]*(\.[a-z0-9_-]+)*")
+_IN_RUNS = re.compile(rf"{RUNS}/(?P<name>[^/]+)/(?P<commit>{_COMMIT})/(?P<rest>[^/]+(?:/[^/]+)?)")
+_MARKER = re.compile(r"recorded-(?P<time>\d{8}T\d{6}Z)-(?P<runs>\d{1,6})\.json")
+_RUN = re.compile(r"(?P<run>seed-\d{1,9}|run-[0-9a-f]{12})/(?P<file>[^/]+)")
+_ENTRY = re.compile(
+    rf"{LEDGER}/(?P<name>[^/]+)/(?P<commit>{_COMMIT})/(?P<baseline>{_COMMIT}|{NO_BASELINE})-(?P<digest>[0-9a-f]{{16}})\.json"
+)
+
+
+class Pointer(pydantic.BaseModel):
+    """``scores.pointer.json``: a score table that is kept elsewhere."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    schema_: Literal["metricgate.pointer/1"] = pydantic.Field(default="metricgate.pointer/1", alias="schema")
+    url: str
+    file: Literal["scores.parquet", "scores.csv", "scores.jsonl"] = "scores.parquet"
+    sha256: Annotated[str, pydantic.Field(pattern=r"^[0-9a-f]{64}$")]
+    bytes: Annotated[int, pydantic.Field(ge=0)]
+
+
+@dataclass(frozen=True)
+class RecordedCommit:
+    """What a listing says about one commit.
+
+    Attributes:
+        commit: Its full hash.
+        time: When it was recorded; the last time where it was recorded again.
+        markers: The paths that say so.
+        complete: Whether as many runs are there as were recorded.
+        runs: Path by file, by run.
+    """
+
+    commit: str
+    time: datetime
+    markers: tuple[str, ...]
+    complete: bool
+    runs: Mapping[str, Mapping[str, str]]
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every path of the commit, what says that it is recorded first."""
+        return (*self.markers, *(path for files in self.runs.values() for path in files.values()))
+
+
+def slug(name: str) -> str:
+    """A model's name as the name of a folder, different for different names, on every file system."""
+    if _PLAIN.fullmatch(name):
+        return name
+    readable = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    # No plain name has a tilde. Upper case counts in a name and does not in every file system.
+    return f"{readable}~{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+
+
+def commit_folder(name: str, commit: str) -> str:
+    """The folder of a commit's runs.
+
+    Raises:
+        UsageError: The commit is no full hash.
+    """
+    return f"{RUNS}/{slug(name)}/{full_commit(commit)}"
+
+
+def full_commit(commit: str) -> str:
+    """The commit, checked to be one: it becomes part of a path.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    if not re.fullmatch(_COMMIT, commit):
+        raise UsageError(
+            f"{commit[:80]!r} is no full commit hash", expected="40 or 64 of 0-9 and a-f", fix="git rev-parse --verify HEAD"
+        )
+    return commit
+
+
+def marker(name: str, commit: str, *, time: datetime, runs: int) -> str:
+    """The path that says that a commit is recorded."""
+    return f"{commit_folder(name, commit)}/recorded-{time.astimezone(timezone.utc).strftime(_TIME)}-{runs}.json"
+
+
+def recorded(paths: Iterable[str], name: str) -> dict[str, RecordedCommit]:
+    """The recorded commits of a model, by their hash. Whatever else lies in the store is not looked at."""
+    folder = slug(name)
+    markers: dict[str, list[tuple[datetime, int, str]]] = {}
+    runs: dict[str, dict[str, dict[str, str]]] = {}
+    for path in sorted(paths):
+        found = _IN_RUNS.fullmatch(path)
+        if found is None or found["name"] != folder:
+            continue
+        if (mark := _MARKER.fullmatch(found["rest"])) and (time := _time(mark["time"])):
+            markers.setdefault(found["commit"], []).append((time, int(mark["runs"]), path))
+        elif (run := _RUN.fullmatch(found["rest"])) and run["file"] in FILES:
+            runs.setdefault(found["commit"], {}).setdefault(run["run"], {})[run["file"]] = path
+    return {
+        commit: RecordedCommit(
+            commit=commit,
+            time=max(marks)[0],
+            markers=tuple(path for _, _, path in marks),
+            complete=max(marks)[1] == len(runs.get(commit, {})),
+            runs=runs.get(commit, {}),
+        )
+        for commit, marks in markers.items()
+    }
+
+
+def runs_of(paths: Iterable[str], name: str, commit: str) -> dict[str, dict[str, str]]:
+    """Path by file, by run, of a commit, whether or not it is recorded as a whole."""
+    folder = f"{commit_folder(name, commit)}/"
+    runs: dict[str, dict[str, str]] = {}
+    for path in sorted(paths):
+        if path.startswith(folder) and (run := _RUN.fullmatch(path.removeprefix(folder))):
+            runs.setdefault(run["run"], {})[run["file"]] = path
+    return runs
+
+
+def entry(name: str, commit: str, *, baseline: str | None, content: bytes) -> str:
+    """The path of a ledger entry; the same entry twice is one file."""
+    end = f"{full_commit(baseline) if baseline else NO_BASELINE}-{hashlib.sha256(content).hexdigest()[:16]}"
+    return f"{LEDGER}/{slug(name)}/{full_commit(commit)}/{end}.json"
+
+
+def entries(paths: Iterable[str], name: str) -> tuple[str, ...]:
+    """The paths of a model's ledger entries."""
+    folder = slug(name)
+    return tuple(path for path in sorted(paths) if (found := _ENTRY.fullmatch(path)) and found["name"] == folder)
+
+
+def referred(paths: Iterable[str], name: str) -> frozenset[str]:
+    """The commits that a model's ledger refers to."""
+    found = [match for path in entries(paths, name) if (match := _ENTRY.fullmatch(path))]
+    return frozenset(match[role] for match in found for role in ("commit", "baseline")) - {NO_BASELINE}
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        return datetime.strptime(text, _TIME).replace(tzinfo=timezone.utc)
+    except ValueError:  # month 13: not a name that we gave
+        return None

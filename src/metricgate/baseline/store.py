@@ -1,0 +1,259 @@
+"""Recorded runs in any place for files: keyed by model and commit, added, read back, pruned."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from metricgate.baseline import layout, ledger, objects, packing, retention
+from metricgate.baseline.files import Files
+from metricgate.baseline.layout import RecordedCommit
+from metricgate.baseline.ledger import Entry
+from metricgate.baseline.objects import Objects
+from metricgate.baseline.packing import PackedRun
+from metricgate.config import Config
+from metricgate.errors import InputError, StageError, UsageError
+
+Clock = Callable[[], datetime]
+
+# How often a reading starts again when somebody replaced what was being read.
+_READINGS = 5
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a recording did.
+
+    Attributes:
+        commit: The commit.
+        runs: The folders of the runs that were recorded.
+        changed: Whether anything was written: not where the same runs were recorded already.
+    """
+
+    commit: str
+    runs: tuple[str, ...]
+    changed: bool
+
+
+@dataclass(frozen=True)
+class RunStore:
+    """Where runs are recorded.
+
+    Attributes:
+        files: The place.
+        objects: Where score tables are kept instead, the place then having only pointers; None for the place itself.
+    """
+
+    files: Files
+    objects: Objects | None = None
+
+    def record(self, name: str, commit: str, folder: Path, *, config: Config, clock: Clock) -> Recorded:
+        """Keep the runs of a commit; a run whose seed is recorded already replaces that one, the others stay.
+
+        Args:
+            name: The model.
+            commit: The full hash of the commit.
+            folder: A run folder, a folder of run folders, or one file in any known format.
+            config: Names the columns with a role.
+            clock: Says when.
+
+        Raises:
+            UsageError: There is no run, a run belongs to another commit, two have one seed, or one is too large for the place.
+            InputError: A file is malformed.
+            StageError: The place can't be reached or written.
+        """
+        layout.full_commit(commit)
+        packed = packing.pack(folder, commit=commit, config=config)
+        contents = {run.folder: self._contents(run, name=name, commit=commit) for run in packed}
+        now = clock().astimezone(timezone.utc).replace(microsecond=0)
+
+        def edit(present: Mapping[str, str]) -> Mapping[str, bytes | None]:
+            return self._recording(present, contents, name=name, commit=commit, now=now)
+
+        message = f"Record {name} at {commit[:12]} ({', '.join(contents)})"
+        changed = self.files.change(edit, message=message)
+        return Recorded(commit=commit, runs=tuple(contents), changed=changed)
+
+    def commits(self, name: str) -> dict[str, datetime]:
+        """When each commit was recorded."""
+        return {commit: found.time for commit, found in layout.recorded(self.files.paths(), name).items() if found.complete}
+
+    def runs(self, name: str) -> dict[str, tuple[str, ...]]:
+        """The recorded runs of each commit."""
+        found = layout.recorded(self.files.paths(), name)
+        return {commit: tuple(here.runs) for commit, here in found.items() if here.complete}
+
+    def load(self, name: str, commit: str, into: Path) -> Path:
+        """Copy the runs of a commit out.
+
+        Args:
+            name: The model.
+            commit: The full hash of the commit.
+            into: A folder; the runs go into one named after the commit in it.
+
+        Returns:
+            That folder, as ``metricgate compare`` takes it.
+
+        Raises:
+            UsageError: The commit is not recorded.
+            InputError: A score table that is kept elsewhere is gone, or another one.
+            StageError: The place can't be reached.
+        """
+        for _ in range(_READINGS):
+            found = layout.recorded(self.files.paths(), name).get(layout.full_commit(commit))
+            if found is None:
+                raise UsageError(
+                    f"{commit[:12]} is not recorded",
+                    expected=f"a recorded commit of {name}",
+                    fix=f"metricgate run && metricgate record        # with {commit[:12]} checked out",
+                )
+            if not found.complete:
+                raise InputError(
+                    f"only {len(found.runs)} runs of {commit[:12]} are there",
+                    where=found.markers[-1],
+                    expected="as many as were recorded: one that is gone must not be left out of the mean silently",
+                    fix="record the commit again",
+                )
+            try:
+                read = {path: self.files.read(path) for files in found.runs.values() for path in files.values()}
+            except KeyError:  # replaced or pruned meanwhile
+                continue
+            return self._write(found, read, name=name, into=into / commit)
+        raise StageError(
+            f"the runs of {commit[:12]} were replaced again and again while they were read", fix="run the command again"
+        )
+
+    def history(self, name: str, commits: Sequence[str], into: Path) -> Path | None:
+        """Copy the runs of those commits out that are recorded.
+
+        Returns:
+            ``into``, with a folder per commit, as ``metricgate compare --history`` takes it; None where there is none.
+        """
+        recorded = self.commits(name)
+        found = [self.load(name, commit, into) for commit in dict.fromkeys(commits) if commit in recorded]
+        return into if found else None
+
+    def prune(self, name: str, *, keep: int, needed: Collection[str] = ()) -> tuple[str, ...]:
+        """Delete what is not worth keeping.
+
+        Args:
+            name: The model.
+            keep: How many commits stay, the newest ones, beside those that are needed.
+            needed: Commits that an open pull request or a tag refers to; those of the ledger are added here.
+
+        Returns:
+            The commits that were deleted, oldest first.
+        """
+        gone: tuple[str, ...] = ()
+
+        def edit(present: Mapping[str, str]) -> Mapping[str, bytes | None]:
+            nonlocal gone
+            found = layout.recorded(present, name)
+            kept = {*needed, *layout.referred(present, name)}
+            gone = retention.superfluous({commit: here.time for commit, here in found.items()}, keep=keep, needed=kept)
+            # First what says that the commit is recorded: half of one must not count as one.
+            return {path: None for commit in gone for path in found[commit].paths}
+
+        if not self.files.change(edit, message=f"Prune {name}"):
+            return ()
+        if self.objects is not None:
+            for commit in gone:
+                self.objects.remove(layout.commit_folder(name, commit))
+        return gone
+
+    def note(self, entry: Entry) -> bool:
+        """Add an entry to the ledger.
+
+        Returns:
+            Whether it is new.
+        """
+        content = entry.to_json()
+        path = layout.entry(entry.name, entry.commit, baseline=entry.baseline, content=content)
+        message = f"Note a {entry.kind} for {entry.name} at {entry.commit[:12]}"
+        return self.files.change(lambda _: {path: content}, message=message)
+
+    def ledger(self, name: str) -> tuple[Entry, ...]:
+        """The ledger of a model, oldest entry first.
+
+        Raises:
+            InputError: An entry is malformed.
+        """
+        paths = layout.entries(self.files.paths(), name)
+        entries = [ledger.read(self.files.read(path), where=path) for path in paths]
+        return tuple(sorted(entries, key=lambda entry: (entry.time, entry.to_json())))
+
+    def _recording(
+        self, present: Mapping[str, str], contents: Mapping[str, Mapping[str, bytes]], *, name: str, commit: str, now: datetime
+    ) -> Mapping[str, bytes | None]:
+        folder = layout.commit_folder(name, commit)
+        old = layout.recorded(present, name).get(commit)
+        here = layout.runs_of(present, name, commit)
+        wanted = {f"{folder}/{run}/{file}": content for run, files in contents.items() for file, content in files.items()}
+        surplus = [path for run in contents for path in here.get(run, {}).values() if path not in wanted]
+        if (
+            old is not None
+            and old.complete
+            and not surplus
+            and all(path in present and self.files.holds(path, content) for path, content in wanted.items())
+        ):
+            return {}
+        runs = sorted({*here, *contents})
+        said = {
+            "schema": "metricgate.recorded/1",
+            "name": name,
+            "commit": commit,
+            "recorded": now.isoformat().replace("+00:00", "Z"),
+            "runs": runs,
+        }
+        # A commit that is being replaced is not recorded until all of it is there: its marker goes first and comes last.
+        markers = old.markers if old else ()
+        new = layout.marker(name, commit, time=now, runs=len(runs))
+        changes: dict[str, bytes | None] = dict.fromkeys([*markers, *surplus])
+        changes |= wanted
+        changes.pop(new, None)
+        changes[new] = (json.dumps(said, indent=2, sort_keys=True) + "\n").encode()
+        return changes
+
+    def _contents(self, run: PackedRun, *, name: str, commit: str) -> Mapping[str, bytes]:
+        """The files of a run as they go into the place; its scores go where scores go."""
+        if run.scores is None:
+            return run.files
+        file, content = run.scores
+        if self.objects is None:
+            if self.files.largest is not None and len(content) > self.files.largest:
+                raise UsageError(
+                    f"the scores of {run.folder} have {len(content):,} bytes",
+                    expected=f"at most {self.files.largest:,} bytes a file in this store",
+                    where=file,
+                    fix="keep score tables elsewhere; the store then has their digests:\nbaseline: {scores: s3://bucket/path}",
+                )
+            return {**run.files, file: content}
+        folder = layout.commit_folder(name, commit)
+        pointer = self.objects.keep(content, folder=folder, name=run.folder, file=file)
+        document = pointer.model_dump(mode="json", by_alias=True)
+        return {**run.files, layout.POINTER_FILE: (json.dumps(document, indent=2, sort_keys=True) + "\n").encode()}
+
+    def _write(self, found: RecordedCommit, read: Mapping[str, bytes], *, name: str, into: Path) -> Path:
+        for run, files in found.runs.items():
+            target = into / run
+            target.mkdir(parents=True, exist_ok=True)
+            for file, path in files.items():
+                if file == layout.POINTER_FILE:
+                    self._fetch(read[path], where=path, name=name, commit=found.commit, target=target)
+                else:
+                    (target / file).write_bytes(read[path])
+        return into
+
+    def _fetch(self, content: bytes, *, where: str, name: str, commit: str, target: Path) -> None:
+        pointer = objects.read_pointer(content, where=where)
+        if self.objects is None:
+            raise UsageError(
+                "the scores of this run are kept elsewhere",
+                where=where,
+                expected=f"where they are: {pointer.url[:200]}",
+                fix=f"baseline: {{scores: {pointer.url[:200].partition('/runs/')[0]}}}",
+            )
+        self.objects.fetch(pointer, folder=layout.commit_folder(name, commit), name=target.name, into=target)
