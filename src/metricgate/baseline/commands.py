@@ -1,0 +1,158 @@
+"""What ``metricgate record`` and ``metricgate baseline`` do. The store comes as an argument, wherever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import tabulate
+
+from metricgate import run as runs
+from metricgate.baseline.files import Files, FolderFiles
+from metricgate.baseline.nearest import Commit, nearest
+from metricgate.baseline.objects import Objects
+from metricgate.baseline.store import Clock, Recorded, RunStore
+from metricgate.config import Baseline, Config
+from metricgate.errors import UsageError
+
+BRANCH = "branch"
+
+
+@dataclass(frozen=True)
+class Found:
+    """The baseline of a change.
+
+    Attributes:
+        folder: Its runs, as ``metricgate compare`` takes them.
+        commit: Its full hash.
+        distance: How many commits before the merge-base it lies.
+        committed: When it was committed, where known.
+        recorded: When it was recorded.
+    """
+
+    folder: Path
+    commit: str
+    distance: int
+    committed: datetime | None
+    recorded: datetime
+
+
+def store(settings: Baseline, *, root: Path, branch: Files | None = None) -> RunStore:
+    """The store that a configuration names.
+
+    Args:
+        settings: ``baseline:`` of the configuration.
+        root: The repository root, which relative folders start from.
+        branch: The branch of the repository, where it can be reached.
+
+    Raises:
+        UsageError: Runs are recorded on a branch, and it can't be reached from here.
+    """
+    scores = settings.scores
+    objects = None if scores is None else Objects(scores if "://" in scores else str(root / scores))
+    if settings.store != BRANCH:
+        return RunStore(FolderFiles(root / settings.store), objects)
+    if branch is None:
+        raise UsageError(
+            f"runs are recorded on the branch {settings.branch} of the repository on GitHub, and no token was given for it",
+            expected="a token that may read contents, or a folder to record in",
+            fix="GITHUB_TOKEN=… GITHUB_REPOSITORY=owner/name metricgate baseline\nor in metricgate.yaml:\n"
+            "baseline: {store: /shared/recorded-runs}",
+        )
+    return RunStore(branch, objects)
+
+
+def record(to: RunStore, folder: Path, *, config: Config, clock: Clock, commit: str | None = None) -> Recorded:
+    """Record the runs of a folder.
+
+    Args:
+        to: Where.
+        folder: A run folder, a folder of run folders, or one file in any known format.
+        config: Gives the model's name and the columns with a role.
+        clock: Says when.
+        commit: Their commit; by default the one that the runs themselves name.
+
+    Raises:
+        UsageError: There is no run, or no one commit.
+        InputError: A file is malformed.
+        StageError: The store can't be reached or written.
+    """
+    return to.record(config.name, commit or _commit_of(folder), folder, config=config, clock=clock)
+
+
+def find(source: RunStore, history: Iterable[Commit], *, config: Config, into: Path) -> Found | None:
+    """Find the baseline of a change and copy its runs out.
+
+    Args:
+        source: The store.
+        history: The merge-base and the commits before it, as ``git log`` lists them.
+        config: Gives the model's name and how far back a baseline may lie.
+        into: A folder; the runs go into one named after the commit in it.
+
+    Returns:
+        None where no commit near enough is recorded.
+
+    Raises:
+        StageError: The store can't be reached.
+    """
+    recorded = source.commits(config.name)
+    found = nearest(history, recorded, max_commits=config.baseline.max_commits)
+    if found is None:
+        return None
+    return Found(
+        folder=source.load(config.name, found.commit, into),
+        commit=found.commit,
+        distance=found.distance,
+        committed=found.time,
+        recorded=recorded[found.commit],
+    )
+
+
+def missing(config: Config, merge_base: str) -> str:
+    """Why there is no baseline, and the commands that make one."""
+    return (
+        f"none of {merge_base[:12]} and the {config.baseline.max_commits} commits before it is recorded; to make a baseline:\n"
+        f"git checkout {merge_base} && metricgate run && metricgate record"
+    )
+
+
+def table(source: RunStore, *, config: Config) -> str:
+    """The recorded commits as a table, newest first."""
+    seeds = source.runs(config.name)
+    times = sorted(source.commits(config.name).items(), key=lambda item: (item[1], item[0]), reverse=True)
+    if not times:
+        return f"nothing of {config.name} is recorded yet\n"
+    rows = [(commit, time.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M"), len(seeds[commit])) for commit, time in times]
+    return (
+        tabulate.tabulate(rows, headers=["commit", "recorded (UTC)", "runs"], tablefmt="simple", disable_numparse=True) + "\n"
+    )
+
+
+def prune(at: RunStore, *, config: Config, needed: Collection[str] = ()) -> tuple[str, ...]:
+    """Delete recorded commits beyond ``baseline.keep``, other than those that are needed.
+
+    Returns:
+        The commits that were deleted.
+    """
+    return at.prune(config.name, keep=config.baseline.keep, needed=needed)
+
+
+def _commit_of(folder: Path) -> str:
+    homes = [folder, *sorted(file.parent for file in folder.glob(f"*/{runs.RUN_FILE}"))] if folder.is_dir() else [folder.parent]
+    records = [record for home in homes if (record := runs.read_record(home)) is not None]
+    commits = sorted({record.commit for record in records if record.commit})
+    if len(commits) == 1:
+        return commits[0]
+    if commits:
+        found = f"the runs are of several commits: {', '.join(commit[:12] for commit in commits)}"
+        raise UsageError(
+            found, where=str(folder), expected="runs of one commit", fix="metricgate record FOLDER --commit COMMIT"
+        )
+    raise UsageError(
+        "the runs name no commit",
+        where=str(folder),
+        expected="runs that were made of a commit, with no file changed since",
+        fix="git commit, and metricgate run again; or say which it was: metricgate record FOLDER --commit COMMIT",
+    )

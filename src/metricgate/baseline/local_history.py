@@ -1,0 +1,74 @@
+"""The history of a local clone, for finding a baseline on a laptop."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from metricgate.baseline.nearest import Commit
+from metricgate.errors import UsageError
+
+
+def commit(root: Path, name: str) -> str:
+    """The full hash of a commit.
+
+    Args:
+        root: A git work tree.
+        name: What a person calls it: ``HEAD``, ``main``, ``a1b2c3d``.
+
+    Raises:
+        UsageError: There is no such commit.
+    """
+    found = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+    if not found:
+        raise UsageError(
+            f"there is no commit {name!r}",
+            where=str(root),
+            expected="a commit, branch or tag of this repository",
+            fix="git fetch",
+        )
+    return found
+
+
+def merge_base(root: Path, one: str, other: str) -> str:
+    """The last commit that two have in common.
+
+    Raises:
+        UsageError: One is not there, or they have none in common.
+    """
+    found = _git(root, "merge-base", commit(root, one), commit(root, other))
+    if not found:
+        raise UsageError(
+            f"{one} and {other} have no commit in common here",
+            where=str(root),
+            expected="a clone that reaches back to where they parted",
+            fix="git fetch --unshallow",
+        )
+    return found
+
+
+def before(root: Path, name: str) -> Iterator[Commit]:
+    """A commit and its ancestors, children before parents.
+
+    Raises:
+        UsageError: There is no such commit.
+    """
+    for line in _git(root, "log", "--topo-order", "--format=%H%x09%P%x09%cI", commit(root, name)).splitlines():
+        own, parents, time = line.split("\t")
+        yield Commit(own, tuple(parents.split()), datetime.fromisoformat(time.replace("Z", "+00:00")))
+
+
+def _git(root: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(  # noqa: S603 - no shell; commits come as full hashes, names behind --end-of-options
+            ["git", "-C", str(root), "-c", "safe.directory=*", "-c", "log.showSignature=false", *arguments],  # noqa: S607
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except OSError:
+        raise UsageError("there is no git", expected="git, which knows the history", fix="install git") from None
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,252 @@
+"""Files on a branch of their own, without history of the code, written through the git data API.
+
+No clone and no checkout is touched. A branch moves only forward, from the commit that was read to one whose parent it is: of
+two writers one is refused, and begins again with what the other wrote.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from github.GitRef import GitRef
+from github.InputGitTreeElement import InputGitTreeElement
+from github.Repository import Repository as Handle
+
+from metricgate.baseline.files import Edit
+from metricgate.errors import StageError
+from metricgate.github.api import Repository
+from metricgate.github.failures import RejectedError, UnansweredError
+
+README = "README.md"
+
+_ABOUT = b"""\
+# Recorded runs
+
+metricgate keeps the runs of the main branch here, to compare pull requests with: metrics and the score of every test example,
+by model and commit. Nothing here is part of the code. Remove old runs with `metricgate baseline --prune`.
+"""
+# GitHub reads blobs of up to 100 MB, and takes them in a request of JSON, a third larger, which it refuses far below that.
+_LARGEST = 25_000_000
+# Text goes along with the tree and costs no request of its own.
+_INLINE = 200_000
+# Seconds. The span to wait in doubles with each attempt: nobody knows how many others are waiting.
+_FIRST_PAUSE = 0.5
+_LONGEST_PAUSE = 15.0
+_PLAIN_FILE = "100644"
+_READ = "contents: read"
+_WRITE = "contents: write"
+
+
+@dataclass(frozen=True)
+class _State:
+    """The branch as it was listed: where it pointed (None: there is no branch), and the blob of every path."""
+
+    ref: GitRef | None
+    commit: str | None
+    blobs: Mapping[str, str]
+
+
+class BranchFiles:
+    """A branch as a place for files.
+
+    Args:
+        repository: Whose branch it is; writing needs ``contents: write``.
+        branch: Its name. It is made with the first change.
+        attempts: How often a change is tried at most, each time after others were faster.
+        refusals: How often GitHub may refuse a change though the branch has not moved, before that counts as its last word.
+        sleep: Waits, for a random time, so that writers who met do not meet again.
+        chance: A random number from 0 to 1.
+    """
+
+    largest = _LARGEST
+
+    def __init__(
+        self,
+        repository: Repository,
+        branch: str = "metricgate",
+        *,
+        attempts: int = 100,
+        refusals: int = 5,
+        sleep: Callable[[float], None] = time.sleep,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._repository = repository
+        self._branch = branch
+        self._attempts = attempts
+        self._refusals = refusals
+        self._sleep = sleep
+        self._chance = chance
+        self._state: _State | None = None
+        self._uploaded: set[str] = set()
+
+    def __repr__(self) -> str:
+        return f"BranchFiles({self._repository.full_name}, {self._branch!r})"
+
+    def paths(self) -> Mapping[str, str]:
+        """Every path that is on the branch now, with its blob."""
+        self._state = self._look()
+        return _shown(self._state)
+
+    def read(self, path: str) -> bytes:
+        """A file as the last listing saw it, even if it was changed since.
+
+        Raises:
+            KeyError: It was not there.
+        """
+        blob = self._listed()[path]
+
+        def fetch(handle: Handle) -> bytes:
+            content = base64.b64decode(handle.get_git_blob(blob).content)
+            if _blob(content) != blob:
+                message = "the content is not that of the blob"  # a ValueError counts as an answer that was cut off
+                raise ValueError(message)
+            return content
+
+        return self._repository.ask(fetch, doing=f"read {path} on the branch {self._branch}", needs=_READ)
+
+    def holds(self, path: str, content: bytes) -> bool:
+        """Whether the last listing saw this very content at the path. No request."""
+        return self._listed().get(path) == _blob(content)
+
+    def change(self, edit: Edit, *, message: str) -> bool:
+        """Write and delete files in one commit.
+
+        Raises:
+            StageError: GitHub does not answer, refuses, or others are always faster.
+            RefusedError: The token may not write.
+        """
+        unanswered = False  # the branch may have moved all the same
+        troubles: Counter[str | None] = Counter()
+        for attempt in range(self._attempts):
+            state = self._state = self._look()
+            wanted = {
+                path: content
+                for path, content in edit(_shown(state)).items()
+                if (path in state.blobs if content is None else state.blobs.get(path) != _blob(content))
+            }
+            if not wanted:
+                return unanswered
+            moving = False
+            try:
+                commit = self._commit(state, wanted, message)
+                moving = True
+                self._move(state, commit, doing=f"{message[:1].lower()}{message[1:]}")
+            except (RejectedError, UnansweredError) as error:
+                unanswered |= moving and isinstance(error, UnansweredError)
+                # Refused though the branch is where it was: either a listing came late, or no rule of the repository lets us.
+                troubles[state.commit] += 1
+                if troubles[state.commit] > self._refusals:
+                    raise
+                self._sleep(max(error.wait or 0.0, _longest_pause(attempt) * self._chance()))
+            else:
+                self._state = None
+                return True
+        raise StageError(
+            f"{self._attempts} times somebody else changed the branch {self._branch} first",
+            where=self._repository.full_name,
+            fix="run the job again when fewer run at the same time",
+        )
+
+    def _listed(self) -> Mapping[str, str]:
+        return self.paths() if self._state is None else _shown(self._state)
+
+    def _look(self) -> _State:
+        name = f"refs/heads/{self._branch}"
+
+        def find(handle: Handle) -> tuple[GitRef, str] | None:
+            # Not the branch by its name: to a token that may not see the repository that would be missing too.
+            refs = handle.get_git_matching_refs(f"heads/{self._branch}")
+            return next(((ref, ref.object.sha) for ref in refs if ref.ref == name), None)
+
+        found = self._repository.ask(find, doing=f"look for the branch {self._branch}", needs=_READ)
+        if found is None:
+            return _State(None, None, {})
+        ref, commit = found
+        return _State(ref, commit, self._list(commit))
+
+    def _list(self, tree: str, *, under: str = "") -> dict[str, str]:
+        """The blobs of a tree, or of a commit's."""
+        items, whole = self._tree(tree, recursive=True)
+        if not whole:  # more than GitHub lists at once: folder by folder then
+            items, _ = self._tree(tree, recursive=False)
+        found = {f"{under}{path}": sha for path, kind, sha in items if kind == "blob"}
+        for path, kind, sha in items:
+            if kind == "tree" and not whole:
+                found |= self._list(sha, under=f"{under}{path}/")
+        return found
+
+    def _tree(self, tree: str, *, recursive: bool) -> tuple[list[tuple[str, str, str]], bool]:
+        def get(handle: Handle) -> tuple[list[tuple[str, str, str]], bool]:
+            listed = handle.get_git_tree(tree, recursive=recursive)
+            return [(item.path, item.type, item.sha) for item in listed.tree], not listed.truncated
+
+        return self._repository.ask(get, doing=f"list the branch {self._branch}", needs=_READ)
+
+    def _commit(self, state: _State, wanted: Mapping[str, bytes | None], message: str) -> str:
+        """Make the commit that changes a state; nothing points to it yet."""
+        elements = [self._element(path, content) for path, content in wanted.items()]
+        if state.commit is None:
+            elements.append(self._element(README, _ABOUT))
+        at = state.commit
+
+        def make(handle: Handle) -> str:
+            if at is None:
+                return handle.create_git_commit(message, handle.create_git_tree(elements), []).sha
+            parent = handle.get_git_commit(at)
+            return handle.create_git_commit(message, handle.create_git_tree(elements, parent.tree), [parent]).sha
+
+        return self._repository.tell(make, doing=f"write a commit for the branch {self._branch}", needs=_WRITE)
+
+    def _element(self, path: str, content: bytes | None) -> InputGitTreeElement:
+        if content is None:
+            return InputGitTreeElement(path, _PLAIN_FILE, "blob", sha=None)
+        if len(content) <= _INLINE and (text := _text(content)) is not None:
+            return InputGitTreeElement(path, _PLAIN_FILE, "blob", content=text)
+        return InputGitTreeElement(path, _PLAIN_FILE, "blob", sha=self._upload(path, content))
+
+    def _upload(self, path: str, content: bytes) -> str:
+        blob = _blob(content)
+        if blob not in self._uploaded:  # by an attempt before this one
+            encoded = base64.b64encode(content).decode()
+            # A blob is named by its content: the same one twice is one.
+            self._repository.ask(
+                lambda handle: handle.create_git_blob(encoded, "base64").sha, doing=f"write {path}", needs=_WRITE
+            )
+            self._uploaded.add(blob)
+        return blob
+
+    def _move(self, state: _State, commit: str, *, doing: str) -> None:
+        def move(handle: Handle) -> None:
+            if state.ref is None:
+                handle.create_git_ref(f"refs/heads/{self._branch}", commit)
+            else:
+                state.ref.edit(commit, force=False)
+
+        self._repository.tell(move, doing=f"{doing} on the branch {self._branch}", needs=_WRITE)
+
+
+def _shown(state: _State) -> Mapping[str, str]:
+    return {path: blob for path, blob in state.blobs.items() if path != README}
+
+
+def _blob(content: bytes) -> str:
+    """The name that git gives to a file's content."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def _text(content: bytes) -> str | None:
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        return None
+    return None if "\0" in text else text
+
+
+def _longest_pause(attempt: int) -> float:
+    return min(_LONGEST_PAUSE, _FIRST_PAUSE * (1 << min(attempt, 10)))
