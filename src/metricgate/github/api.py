@@ -20,7 +20,7 @@ from github.Repository import Repository as Handle
 from metricgate import __version__
 from metricgate.errors import UsageError
 from metricgate.github import failures
-from metricgate.github.failures import RefusedError, UnansweredError
+from metricgate.github.failures import GitHubError, RefusedError, UnansweredError
 from metricgate.github.patience import Patience, Retry
 from metricgate.report import plain
 
@@ -105,18 +105,16 @@ class Api:
         Raises:
             GitHubError: What went wrong; the subclass says which way.
         """
-        started = time.monotonic()
-        attempt = 1
+        tries = self.tries()
         while True:
             try:
                 return self.tell(do, doing=doing, needs=needs)
             except UnansweredError as error:  # noqa: PERF203 - a request costs a thousand times more than a `try`
-                pause = error.wait if error.wait is not None else self._patience.backoff * 2 ** (attempt - 1)
-                late = time.monotonic() - started + pause > self._patience.longest
-                if attempt >= self._patience.attempts or late or failures.was_repeated(error.__cause__):
-                    raise
-                self._sleep(pause)
-                attempt += 1
+                tries.again(error)
+
+    def tries(self) -> Tries:
+        """For those who ``tell`` something, and look before they tell it again."""
+        return Tries(patience=self._patience, sleep=self._sleep)
 
     def tell(self, do: Callable[[], T], *, doing: str, needs: str = "") -> T:
         """Do something that must not be done twice without looking; the arguments and errors of ``ask``."""
@@ -131,6 +129,34 @@ class Api:
                 secondary_wait=self._patience.secondary_wait,
             )
             raise attempt.failure(error) from error
+
+
+class Tries:
+    """Counts how often one thing was tried, and waits in between.
+
+    Args:
+        patience: How often and how long.
+        sleep: Waits.
+    """
+
+    def __init__(self, *, patience: Patience, sleep: Callable[[float], None]) -> None:
+        self._patience = patience
+        self._sleep = sleep
+        self._made = 0
+        self._ends = time.monotonic() + patience.longest
+
+    def again(self, error: GitHubError) -> None:
+        """Wait until it makes sense to try again.
+
+        Raises:
+            GitHubError: The given one: there were enough attempts, or there is no time for another one.
+        """
+        self._made += 1
+        pause = error.wait if error.wait is not None else self._patience.backoff * 2 ** (self._made - 1)
+        late = time.monotonic() + pause > self._ends
+        if self._made >= self._patience.attempts or late or failures.was_repeated(error.__cause__):
+            raise error
+        self._sleep(pause)
 
 
 @dataclass(frozen=True, kw_only=True)
