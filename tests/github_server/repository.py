@@ -1,0 +1,387 @@
+"""A repository of the server, as a test sets it up, changes it and looks at it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from typing import Any, Protocol
+
+from tests.github_server import shapes
+from tests.github_server.objects import EMPTY_TREE, FILE, Entry, Objects, Person
+from tests.github_server.records import (
+    Account,
+    Artifact,
+    CheckRun,
+    Comment,
+    Event,
+    Label,
+    Pull,
+    Status,
+    WorkflowRun,
+)
+
+ROLES = ("none", "read", "triage", "write", "maintain", "admin")
+
+
+class World(Protocol):
+    """What a repository needs of everything around it."""
+
+    @property
+    def url(self) -> str: ...
+    @property
+    def lock(self) -> threading.RLock: ...
+    def account(self, login: str, *, type: str = ...) -> Account: ...  # noqa: A002 - GitHub's word
+    def repository(self, full_name: str, *, private: bool = ..., fork_of: str = ...) -> Repository: ...
+    def next_id(self) -> int: ...
+    def tick(self) -> datetime: ...
+
+
+@dataclass(eq=False)
+class Repository:
+    """A repository: its history, branches, pull requests and everything that hangs on them.
+
+    What a method does here happens as if somebody had done it at GitHub, without a request.
+    """
+
+    world: World
+    full_name: str
+    id: int
+    private: bool
+    created: datetime
+    fork_of: str = ""
+    default_branch: str = "main"
+    objects: Objects = field(default_factory=Objects)
+    refs: dict[str, str] = field(default_factory=dict)
+    pulls: dict[int, Pull] = field(default_factory=dict)
+    all_comments: dict[int, Comment] = field(default_factory=dict)
+    labels: dict[str, Label] = field(default_factory=dict)
+    roles: dict[str, str] = field(default_factory=dict)
+    checks: dict[int, CheckRun] = field(default_factory=dict)
+    all_statuses: list[Status] = field(default_factory=list)
+    runs: dict[int, WorkflowRun] = field(default_factory=dict)
+    artifacts: dict[int, Artifact] = field(default_factory=dict)
+
+    @property
+    def owner(self) -> Account:
+        """Whose repository it is."""
+        return self.world.account(self.full_name.partition("/")[0])
+
+    @property
+    def name(self) -> str:
+        """Its name without the owner's."""
+        return self.full_name.partition("/")[2]
+
+    # History
+
+    def commit(
+        self,
+        *,
+        parents: Sequence[str] = (),
+        message: str = "",
+        when: datetime | None = None,
+        files: Mapping[str, bytes | str | None] | None = None,
+        author: str = "alice",
+    ) -> str:
+        """Make a commit, on no branch yet.
+
+        Args:
+            parents: The commits before it.
+            message: Its message; by default one that nothing else has.
+            when: By default a second after whatever happened last.
+            files: What it changes in its first parent's files; None takes a file away.
+            author: Who wrote it.
+        """
+        with self.world.lock:
+            person = Person(author, f"{author}@example.com", when or self.world.tick())
+            base = self.objects.commits[parents[0]].tree if parents else EMPTY_TREE
+            entries: dict[str, Entry | None] = {}
+            for path, content in (files or {}).items():
+                raw = content.encode() if isinstance(content, str) else content
+                entries[path] = None if raw is None else Entry(FILE, self.objects.add_blob(raw))
+            tree = self.objects.write(base, entries)
+            text = message or f"Change {self.world.next_id()}"
+            return self.objects.add_commit(tree, parents, text, author=person, committer=person)
+
+    def commits(self, count: int, *, parent: str = "", apart: timedelta = timedelta(hours=1)) -> list[str]:
+        """A line of commits, the oldest first."""
+        start = self.objects.commits[parent].committer.when if parent else datetime(2025, 1, 1, tzinfo=timezone.utc)
+        made: list[str] = []
+        for number in range(count):
+            before = [made[-1]] if made else [parent] if parent else []
+            made.append(self.commit(parents=before, when=start + (number + 1) * apart))
+        return made
+
+    def branch(self, name: str, sha: str) -> None:
+        """Let a branch point at a commit, wherever it pointed before."""
+        with self.world.lock:
+            if sha not in self.objects.commits:
+                raise KeyError(sha)
+            self.refs[f"refs/heads/{name}"] = sha
+
+    def tag(self, name: str, sha: str) -> None:
+        """Let a tag point at a commit."""
+        with self.world.lock:
+            self.refs[f"refs/tags/{name}"] = sha
+
+    def head(self, branch: str) -> str | None:
+        """Where a branch points; None if there is none."""
+        with self.world.lock:
+            return self.refs.get(f"refs/heads/{branch}")
+
+    def files(self, branch: str) -> dict[str, bytes]:
+        """Every file of a branch as it is now; empty if there is no such branch."""
+        with self.world.lock:
+            sha = self.refs.get(f"refs/heads/{branch}")
+            if sha is None:
+                return {}
+            return {path: self.objects.blobs[blob] for path, blob in self.objects.files(self.objects.commits[sha].tree).items()}
+
+    def log(self, branch: str) -> list[str]:
+        """The messages of a branch, the newest first."""
+        with self.world.lock:
+            return [commit.message for commit in self.objects.history(self.refs[f"refs/heads/{branch}"])]
+
+    def resolve(self, name: str) -> str | None:
+        """The commit that a branch, a tag, a full ref or a SHA (or the beginning of one) means."""
+        with self.world.lock:
+            for ref in (name, f"refs/{name}", f"refs/heads/{name}", f"refs/tags/{name}"):
+                if ref in self.refs:
+                    return self.peel(self.refs[ref])
+            if len(name) < 4:
+                return None
+            found = [sha for sha in self.objects.commits if sha.startswith(name)]
+            return found[0] if len(found) == 1 else None
+
+    def peel(self, sha: str) -> str:
+        """The commit that an annotated tag means in the end."""
+        while sha in self.objects.tags:
+            sha = self.objects.tags[sha].target
+        return sha
+
+    # Pull requests
+
+    def pull(
+        self,
+        *,
+        head: str,
+        number: int | None = None,
+        base: str = "main",
+        head_repository: str = "",
+        head_ref: str = "",
+        author: str = "alice",
+        draft: bool = False,
+        labels: Sequence[str] = (),
+        title: str = "A better model",
+    ) -> int:
+        """Open a pull request.
+
+        Args:
+            head: Its commit.
+            number: By default the next one.
+            base: The branch that it is to go into.
+            head_repository: Where it comes from; a fork is made if there is none of that name.
+            head_ref: Its branch there.
+            author: Who opens it.
+            draft: Whether it is a draft.
+            labels: The labels that it is opened with.
+            title: Its title.
+        """
+        with self.world.lock:
+            number = number or max(self.pulls, default=0) + 1
+            source = self.world.repository(head_repository, fork_of=self.full_name) if head_repository else self
+            ref = head_ref or f"change-{number}"
+            source.branch(ref, head)
+            now = self.world.tick()
+            tip = self.refs[f"refs/heads/{base}"]
+            self.pulls[number] = Pull(
+                id=self.world.next_id(),
+                number=number,
+                title=title,
+                body="",
+                author=self.world.account(author),
+                head=head,
+                head_ref=ref,
+                head_repository=source.full_name,
+                base=tip,
+                base_ref=base,
+                merge="",
+                draft=draft,
+                created=now,
+                updated=now,
+            )
+            self._settle(self.pulls[number])
+            for name in labels:
+                self.label(number, name, login=author)
+            return number
+
+    def push(self, number: int, sha: str) -> None:
+        """Move a pull request's head, by force if it must be."""
+        with self.world.lock:
+            pull = self.pulls[number]
+            pull.head, pull.updated = sha, self.world.tick()
+            pull.base = self.refs[f"refs/heads/{pull.base_ref}"]
+            self.world.repository(pull.head_repository).branch(pull.head_ref, sha)
+            self._settle(pull)
+
+    def close(self, number: int, *, merged: bool = False, login: str = "alice") -> None:
+        """Close a pull request, or merge it."""
+        with self.world.lock:
+            pull = self.pulls[number]
+            pull.state, pull.closed = "closed", self.world.tick()
+            if merged:
+                pull.merged = pull.closed
+                self.refs[f"refs/heads/{pull.base_ref}"] = pull.merge
+                self._happened(number, "merged", login, commit=pull.merge)
+            self._happened(number, "closed", login)
+
+    def lock(self, number: int, *, login: str = "alice") -> None:
+        """Lock a conversation."""
+        with self.world.lock:
+            self.pulls[number].locked = True
+            self._happened(number, "locked", login)
+
+    def _settle(self, pull: Pull) -> None:
+        author = Person("GitHub", "noreply@github.com", pull.updated)
+        tree, message = self.objects.commits[pull.head].tree, f"Merge {pull.head} into {pull.base}"
+        pull.merge = self.objects.add_commit(tree, [pull.base, pull.head], message, author=author, committer=author)
+        self.refs[f"refs/pull/{pull.number}/head"] = pull.head
+        self.refs[f"refs/pull/{pull.number}/merge"] = pull.merge
+
+    # Conversations
+
+    def comment(self, number: int, body: str, *, login: str = "alice", type: str = "User") -> int:  # noqa: A002
+        """Write a comment and return its id."""
+        with self.world.lock:
+            made = self.add_comment(number, body, author=self.world.account(login, type=type), by_app=type == "Bot")
+            return made.id
+
+    def comments(self, number: int) -> list[dict[str, Any]]:
+        """The comments of a pull request as GitHub's JSON, the oldest first."""
+        with self.world.lock:
+            return [shapes.comment(self, kept) for kept in self.comments_of(number)]
+
+    def comments_of(self, number: int) -> list[Comment]:
+        """The comments of a pull request, the oldest first."""
+        return [kept for kept in self.all_comments.values() if kept.number == number]
+
+    def add_comment(self, number: int, body: str, *, author: Account, by_app: bool) -> Comment:
+        """Keep a new comment."""
+        now = self.world.tick()
+        made = Comment(self.world.next_id(), number, author, body, now, now, by_app)
+        self.all_comments[made.id] = made
+        return made
+
+    def delete_comment(self, comment_id: int) -> None:
+        """Delete a comment."""
+        with self.world.lock:
+            del self.all_comments[comment_id]
+
+    def label(self, number: int, name: str, *, login: str = "alice", when: datetime | None = None, type: str = "User") -> None:  # noqa: A002
+        """Put a label on a pull request."""
+        with self.world.lock:
+            self.labels.setdefault(name.lower(), Label(self.world.next_id(), name))
+            if name not in self.pulls[number].labels:
+                self.pulls[number].labels.append(name)
+                self._happened(number, "labeled", login, label=name, when=when, type=type)
+
+    def unlabel(self, number: int, name: str, *, login: str = "alice", when: datetime | None = None) -> None:
+        """Take a label off a pull request."""
+        with self.world.lock:
+            self.pulls[number].labels.remove(name)
+            self._happened(number, "unlabeled", login, label=name, when=when)
+
+    def _happened(
+        self,
+        number: int,
+        kind: str,
+        login: str,
+        *,
+        label: str = "",
+        commit: str = "",
+        when: datetime | None = None,
+        type: str = "User",  # noqa: A002
+    ) -> None:
+        actor = self.world.account(login, type=type)
+        event = Event(self.world.next_id(), kind, actor, when or self.world.tick(), label, commit, type == "Bot")
+        self.pulls[number].events.append(event)
+
+    def permission(self, login: str, role: str) -> None:
+        """Give a person one of none, read, triage, write, maintain, admin."""
+        if role not in ROLES:
+            raise ValueError(role)
+        self.roles[login] = role
+
+    def role(self, account: Account) -> str:
+        """What a person may do here; the owner everything, strangers read what is public."""
+        if account.login == self.owner.login:
+            return "admin"
+        return self.roles.get(account.login, "none" if self.private else "read")
+
+    # Checks and runs
+
+    def check_runs(self, sha: str) -> list[dict[str, Any]]:
+        """The check runs of a commit as GitHub's JSON, with their annotations under `annotations`."""
+        with self.world.lock:
+            return [
+                {**shapes.check_run(self, kept), "annotations": list(kept.annotations)}
+                for kept in self.checks.values()
+                if kept.given["head_sha"] == sha
+            ]
+
+    def statuses(self, sha: str) -> list[dict[str, Any]]:
+        """The commit statuses of a commit as GitHub's JSON, the newest first."""
+        with self.world.lock:
+            return [shapes.status(self, kept) for kept in reversed(self.all_statuses) if kept.sha == sha]
+
+    def workflow_run(
+        self,
+        *,
+        head_sha: str,
+        head_repository: str = "",
+        head_branch: str = "",
+        event: str = "pull_request",
+        artifacts: Mapping[str, bytes] | None = None,
+        attempt: int = 1,
+        name: str = "Model",
+        path: str = ".github/workflows/model.yml",
+        actor: str = "alice",
+        status: str = "completed",
+        conclusion: str | None = "success",
+    ) -> int:
+        """Let a workflow have run, and return the run's id."""
+        with self.world.lock:
+            source = self.world.repository(head_repository, fork_of=self.full_name) if head_repository else self
+            run = WorkflowRun(
+                id=self.world.next_id(),
+                number=len(self.runs) + 1,
+                attempt=attempt,
+                event=event,
+                name=name,
+                path=path,
+                head=head_sha,
+                head_branch=head_branch or next(source.branches_at(head_sha), self.default_branch),
+                head_repository=source.full_name,
+                actor=self.world.account(actor),
+                status=status,
+                conclusion=conclusion,
+                created=self.world.tick(),
+            )
+            self.runs[run.id] = run
+            for title, content in (artifacts or {}).items():
+                self.artifact(run.id, title, content)
+            return run.id
+
+    def artifact(self, run: int, name: str, content: bytes, *, expired: bool = False) -> int:
+        """Let a run have uploaded an artifact, and return the artifact's id."""
+        with self.world.lock:
+            made = Artifact(
+                id=self.world.next_id(), run=run, name=name, content=content, created=self.world.tick(), expired=expired
+            )
+            self.artifacts[made.id] = made
+            return made.id
+
+    def branches_at(self, sha: str) -> Iterator[str]:
+        """The branches that point at a commit."""
+        return (ref.removeprefix("refs/heads/") for ref, at in self.refs.items() if at == sha and ref.startswith("refs/heads/"))

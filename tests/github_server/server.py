@@ -1,0 +1,376 @@
+"""The server: accounts, tokens and repositories, and how a request is judged, allowed, answered and remembered."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+import threading
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from urllib.parse import parse_qsl, urlsplit
+
+from tests.github_server import people, permissions, shapes
+from tests.github_server.calls import DOCUMENTATION, Answer, Call, Refused, missing
+from tests.github_server.contract import Contract, Operation
+from tests.github_server.faults import Faults
+from tests.github_server.objects import Objects
+from tests.github_server.operations import OPERATIONS
+from tests.github_server.records import Account, Artifact, Token
+from tests.github_server.repository import Repository
+from tests.github_server.wire import Reply, Wire
+
+ROOT = "/api/v3"
+# Reading the description takes longer than most tests, and it never changes.
+_CONTRACT = Contract.read()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that arrived.
+
+    Attributes:
+        method: The HTTP method.
+        path: Its path below the root of the API, without the query.
+        status: What it was answered with; 0 if it got no answer.
+        login: Whose token it carried; empty if nobody's.
+        operation: GitHub's name for it; empty if there is none.
+        query: What stood after the question mark.
+    """
+
+    method: str
+    path: str
+    status: int
+    login: str
+    operation: str
+    query: str
+
+
+class GitHubServer:
+    """GitHub on localhost, at an address like Enterprise Server's.
+
+    Every request and every answer is held against GitHub's own description. What does not fit is kept in ``mistakes`` and
+    raised when the server is closed, so that a drift of either side fails the test.
+
+    Attributes:
+        url: The root of the API.
+        faults: What goes wrong on the way.
+        mistakes: What did not fit GitHub's description.
+        latency: How many seconds each answer takes at least.
+        tree_limit: After how many entries GitHub truncates a tree.
+        blob_limit: How large a blob may be.
+    """
+
+    def __init__(self) -> None:
+        self.faults = Faults()
+        self.mistakes: list[str] = []
+        self.latency = 0.0
+        self.tree_limit = 100_000
+        self.blob_limit = 100 * 1024 * 1024
+        self.accounts: dict[str, Account] = {}
+        self.lock = threading.RLock()
+        self._repositories: dict[str, Repository] = {}
+        self._renamed: dict[str, Repository] = {}
+        self._tokens: dict[str, Token] = {}
+        self._storage_keys: dict[str, Artifact] = {}
+        self._requests: list[Request] = []
+        self._downloads: list[Request] = []
+        self._last_id = 1000
+        self._now = datetime(2026, 1, 1, tzinfo=timezone.utc)
+        self._closing = threading.Event()
+        self._api = Wire(self._respond)
+        self._storage = Wire(self._download)
+        self.url = f"{self._api.url}{ROOT}"
+
+    def __enter__(self) -> GitHubServer:
+        self._api.start()
+        self._storage.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
+    ) -> None:
+        self.close()
+        if self.mistakes:
+            message = "not as GitHub describes it:\n" + "\n".join(self.mistakes)
+            if error is not None:  # the test has failed already: don't hide why
+                sys.stderr.write(message + "\n")
+                return
+            raise AssertionError(message)
+
+    def close(self) -> None:
+        """Stop answering."""
+        self._closing.set()
+        self._api.close()
+        self._storage.close()
+
+    # Setting up
+
+    def repository(self, full_name: str, *, private: bool = False, fork_of: str = "") -> Repository:
+        """The repository of this name, made if there is none."""
+        with self.lock:
+            if full_name not in self._repositories:
+                parent = self._repositories[fork_of] if fork_of and fork_of != full_name else None
+                made = Repository(
+                    self,
+                    full_name,
+                    self.next_id(),
+                    parent.private if parent else private,
+                    self.tick(),
+                    fork_of=fork_of if parent else "",
+                    objects=parent.objects if parent else Objects(),
+                )
+                self._repositories[full_name] = made
+            return self._repositories[full_name]
+
+    def rename(self, old: str, new: str) -> Repository:
+        """Rename a repository; its old name leads to it from now on."""
+        with self.lock:
+            repo = self._repositories.pop(old)
+            self._renamed[old] = repo
+            for token in self._tokens.values():
+                token.repository = new if token.repository == old else token.repository
+            repo.full_name = new
+            self._repositories[new] = repo
+            return repo
+
+    def token(
+        self,
+        *,
+        login: str = "github-actions[bot]",
+        type: str = "Bot",  # noqa: A002 - GitHub's word
+        permissions: Mapping[str, str] | None = None,
+        repository: str = "",
+        limit: int = 5000,
+    ) -> str:
+        """A new token.
+
+        Args:
+            login: Whose.
+            type: ``Bot`` makes an installation token, as `GITHUB_TOKEN` is; ``User`` a personal one.
+            permissions: What it may do, as a workflow's `permissions` say it; without any, a bot may do nothing
+                and a person whatever the repository lets them.
+            repository: The one that it is for; by default all.
+            limit: How many requests an hour it has.
+        """
+        with self.lock:
+            bot = type == "Bot"
+            granted = dict(permissions or {}) if bot or permissions is not None else None
+            value = f"{'ghs' if bot else 'ghp'}_{secrets.token_hex(18)}"
+            account = self.account(login, type=type)
+            self._tokens[value] = Token(value=value, account=account, permissions=granted, repository=repository, limit=limit)
+            return value
+
+    def expire(self, token: str) -> None:
+        """Let a token's hour be over."""
+        self._tokens[token].expired = True
+
+    def account(self, login: str, *, type: str = "User") -> Account:  # noqa: A002
+        """The account of this name, made if there is none."""
+        with self.lock:
+            kind = "Bot" if login.endswith("[bot]") else type
+            return self.accounts.setdefault(login.lower(), Account(login, len(self.accounts) + 101, kind))
+
+    def fork(self, repo: Repository, owner: str) -> Repository | None:
+        """The repository of the same network that belongs to somebody."""
+        network = repo.fork_of or repo.full_name
+        for one in self._repositories.values():
+            if network in (one.full_name, one.fork_of) and one.full_name.partition("/")[0] == owner:
+                return one
+        return None
+
+    def next_id(self) -> int:
+        """An id that nothing else has."""
+        with self.lock:
+            self._last_id += 1
+            return self._last_id
+
+    def tick(self) -> datetime:
+        """The server's clock: each time a second later."""
+        with self.lock:
+            self._now += timedelta(seconds=1)
+            return self._now
+
+    # Looking at what happened
+
+    @property
+    def requests(self) -> list[Request]:
+        """The requests to the API so far."""
+        with self.lock:
+            return list(self._requests)
+
+    @property
+    def downloads(self) -> list[Request]:
+        """The requests to the storage of artifacts so far."""
+        with self.lock:
+            return list(self._downloads)
+
+    @property
+    def writes(self) -> list[Request]:
+        """The requests that wanted to change something."""
+        return [request for request in self.requests if request.method != "GET"]
+
+    def forget_requests(self) -> None:
+        """Count from here."""
+        with self.lock:
+            self._requests.clear()
+            self._downloads.clear()
+
+    def stored(self, kept: Artifact) -> str:
+        """Where an artifact can be downloaded, once asked for."""
+        key = secrets.token_hex(8)
+        self._storage_keys[key] = kept
+        return f"{self._storage.url}/artifacts/{kept.id}.zip?sig={key}"
+
+    # Answering
+
+    def _respond(self, method: str, target: str, headers: Mapping[str, str], raw: bytes) -> Reply:
+        parts = urlsplit(target)
+        path = parts.path.removeprefix(ROOT)
+        known = self._tokens.get(headers.get("Authorization", "").partition(" ")[2])
+        found = _CONTRACT.find(method, self._current(path)) if parts.path.startswith(f"{ROOT}/") else None
+        operation, given = found or (None, {})
+        wrong: list[str] = []
+        try:
+            body = json.loads(raw) if raw else None
+        except ValueError:
+            body = None
+            wrong.append("the body is no JSON")
+        query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        if operation is None:
+            wrong.append("GitHub describes no such operation, or this server does not serve it")
+        else:
+            wrong += _CONTRACT.request_mistakes(operation, given, query, body)
+        if "User-Agent" not in headers:
+            wrong.append("GitHub refuses requests without a User-Agent")
+        self._blame(f"{method} {path}", wrong)
+
+        fault = self.faults.meet(method, path)
+        if fault and fault.kind == "callback":
+            fault.callback()
+        self._closing.wait(self.latency)
+        if fault and fault.kind in ("status", "drop_before", "slow"):
+            answer = Answer(status=fault.status, body=_error(fault.status, fault.text), headers=fault.headers)
+        else:
+            with self.lock:
+                url = f"{self.url}{path}"
+                answer = self._answer(method, path, url, operation, given, query, body, known, invalid=bool(wrong))
+            self._blame(
+                f"{method} {path} {answer.status}", list(_CONTRACT.answer_mistakes(operation, answer.status, answer.body))
+            )
+            if fault and fault.kind == "status_after":
+                answer = Answer(status=fault.status, body=_error(fault.status, fault.text), headers=fault.headers)
+
+        silent = fault is not None and fault.kind in ("drop_before", "drop_after", "slow", "slow_after")
+        with self.lock:
+            login = known.account.login if known else ""
+            status = 0 if silent else answer.status
+            name = operation.id if operation else ""
+            self._requests.append(Request(method, path, status, login, name, parts.query))
+        content = b"" if answer.body is None else json.dumps(answer.body).encode()
+        return Reply(answer.status, self._headers(operation, known, answer), content, fault)
+
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        url: str,
+        operation: Operation | None,
+        given: Mapping[str, str],
+        query: Mapping[str, str],
+        body: object,
+        token: Token | None,
+        *,
+        invalid: bool,
+    ) -> Answer:
+        try:
+            if token is None or token.expired:
+                raise Refused(401, "Bad credentials")
+            if operation is None:
+                raise missing()
+            if operation.id != "rate-limit/get":
+                _count(token)
+            if (moved := self._moved(path)) is not None:
+                status = 301 if method == "GET" else 307
+                location = {"message": "Moved Permanently", "url": moved, "documentation_url": DOCUMENTATION}
+                return Answer(status=status, body=location, headers={"Location": moved})
+            repo = None
+            if "repo" in given:
+                repo = self._visible(f"{given['owner']}/{given['repo']}")
+                permissions.check(operation.id, token, repo)
+            if invalid:
+                raise Refused(422, "Invalid request.")
+            call = Call(server=self, url=url, path=given, query=query, body=body, token=token, found=repo)
+            return OPERATIONS[operation.id](call)
+        except Refused as refused:
+            return refused.answer
+
+    def _visible(self, full_name: str) -> Repository:
+        repo = next((r for name, r in self._repositories.items() if name.lower() == full_name.lower()), None)
+        if repo is None:
+            raise missing()
+        return repo
+
+    def _current(self, path: str) -> str:
+        """Repositories have an address by number too, which redirects lead to."""
+        _, first, number, *rest = [*path.split("/", 3), "", "", ""]
+        if first == "repositories":
+            with self.lock:
+                for repo in self._repositories.values():
+                    if str(repo.id) == number:
+                        return "/".join(("", "repos", repo.full_name, *filter(None, rest)))
+        return path
+
+    def _moved(self, path: str) -> str | None:
+        parts = path.split("/", 4)
+        repo = self._renamed.get("/".join(parts[2:4])) if parts[1] == "repos" else None
+        return None if repo is None else "/".join([f"{self.url}/repositories/{repo.id}", *parts[4:]])
+
+    def _headers(self, operation: Operation | None, token: Token | None, answer: Answer) -> dict[str, str]:
+        headers = {"X-GitHub-Request-Id": secrets.token_hex(8), "X-GitHub-Media-Type": "github.v3; format=json"}
+        if answer.body is not None:
+            headers["Content-Type"] = "application/json; charset=utf-8"
+        if operation and (accepted := permissions.accepted(operation.id)):
+            headers["X-Accepted-GitHub-Permissions"] = accepted
+        if token:
+            for name, value in people.limit(token).items():
+                headers[f"X-RateLimit-{name.capitalize()}"] = str(value)
+            headers["X-RateLimit-Resource"] = "core"
+        return {**headers, **answer.headers}
+
+    def _download(self, method: str, target: str, headers: Mapping[str, str], _raw: bytes) -> Reply:
+        """The storage of artifacts, which is not GitHub: whoever shows it a token has lost the token."""
+        parts = urlsplit(target)
+        path = f"/storage{parts.path}"
+        fault = self.faults.meet(method, path)
+        if fault and fault.kind == "callback":
+            fault.callback()
+        kept = self._storage_keys.get(dict(parse_qsl(parts.query)).get("sig", ""))
+        status, content = (200, kept.content) if kept else (404, b"")
+        if "Authorization" in headers:
+            self._blame(f"{method} {path}", ["the token went to the storage of artifacts"])
+            status, content = 400, b"InvalidAuthenticationInfo"
+        if fault and fault.kind in ("status", "status_after"):
+            status, content = fault.status, fault.text.encode()
+        with self.lock:
+            self._downloads.append(Request(method, path, status, "", "", ""))
+        return Reply(status, {"Content-Type": "application/zip"}, content, fault)
+
+    def _blame(self, what: str, mistakes: list[str]) -> None:
+        with self.lock:
+            self.mistakes += [f"{what}: {mistake}" for mistake in mistakes]
+
+
+def _count(token: Token) -> None:
+    if token.used >= token.limit:
+        reset = str(people.limit(token)["reset"])
+        headers = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": reset}
+        who = "installation" if token.installation else "user"
+        raise Refused(403, f"API rate limit exceeded for {who} ID {token.account.id}.", headers=headers)
+    token.used += 1
+
+
+def _error(status: int, message: str) -> shapes.Json:
+    return {"message": message, "documentation_url": DOCUMENTATION, "status": str(status)}
