@@ -9,30 +9,24 @@ import argparse
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from metricgate import command_line
 from metricgate.errors import ExitCode, MetricgateError
-
-EXIT_CODES = """exit codes:
-  0 passed (warnings allowed)     1 a rule failed: a regression
-  2 wrong use or malformed input  3 inconclusive, and the policy says fail
-  4 not comparable, and the policy says fail
-  5 training, evaluation or infrastructure failed"""
 
 Command = Callable[[argparse.Namespace], int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    command: Command | None = getattr(options, "command", None)
-    if command is None:
+    parser = command_line.parser()
+    given = parser.parse_args(arguments)
+    if given.command is None:
         parser.print_help()
         return ExitCode.USAGE
-    return guarded(command, options)
+    return guarded(_COMMANDS[given.command], given)
 
 
 def guarded(command: Command, options: argparse.Namespace) -> int:
@@ -57,122 +51,6 @@ def guarded(command: Command, options: argparse.Namespace) -> int:
 
 def _complain(text: str) -> None:
     print(f"metricgate: {text}", file=sys.stderr)  # noqa: T201 - this is the place that prints errors
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="metricgate",
-        description="Compares models, says how sure it is, and blocks a merge only when the evidence says regression.",
-        epilog=f"example:\n  metricgate init\n  metricgate run\n  metricgate compare baseline/ candidate/\n\n{EXIT_CODES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"metricgate {_version()}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-
-    init = _command(commands, "init", _init, "write a commented metricgate.yaml and a workflow", "metricgate init")
-    init.add_argument("folder", nargs="?", type=Path, default=Path(), help="the repository (default: here)")
-
-    for name, run, what in (
-        ("run", _run, "train and evaluate: one run per seed"),
-        ("train", _train, "train only: one run folder per seed"),
-        ("evaluate", _evaluate, "evaluate what was trained and check what it wrote"),
-    ):
-        stage = _command(commands, name, run, what, f"metricgate {name} --seeds 0,1,2")
-        _config_option(stage)
-        stage.add_argument(
-            "--run-dir", type=Path, metavar="FOLDER", help="where the runs go (default: .metricgate/runs/COMMIT)"
-        )
-        stage.add_argument("--seeds", type=_seeds, metavar="0,1,2", help="instead of those of the configuration")
-
-    compare = _command(
-        commands,
-        "compare",
-        _compare,
-        "compare two sets of runs, judge, write the report, exit with the verdict's code",
-        "metricgate compare .metricgate/runs/a1b2c3d .metricgate/runs/e4f5a6b\n"
-        "  metricgate compare baseline/ candidate/ --config metricgate.yaml --json report.json --markdown report.md\n"
-        "  metricgate compare old/scores.csv new/scores.csv --history main-runs/",
-    )
-    for name in ("baseline", "candidate"):
-        compare.add_argument(
-            name, metavar=name.upper(), type=Path, help="a run folder, a folder of run folders, or one file in any known format"
-        )
-    _config_option(compare)
-    compare.add_argument(
-        "--history", type=Path, metavar="FOLDER", help="recorded runs of the main branch, for the training noise"
-    )
-    compare.add_argument("--json", type=Path, metavar="FILE", help="write report.json (- is standard output)")
-    compare.add_argument("--markdown", type=Path, metavar="FILE", help="write the report as Markdown (- is standard output)")
-
-    gate = _command(commands, "gate", _gate, "exit with the code of a report", "metricgate gate report.json")
-    gate.add_argument("report", metavar="REPORT", type=Path, help="a report.json")
-
-    report = _command(
-        commands, "report", _report, "render a report", "metricgate report report.json --format markdown > report.md"
-    )
-    report.add_argument("report", metavar="REPORT", type=Path, help="a report.json")
-    report.add_argument("--format", choices=("text", "markdown", "json"), default="text", help="how (default: text)")
-    report.add_argument(
-        "--budget", type=int, default=65_000, metavar="N", help="most characters of the Markdown (default: 65000)"
-    )
-
-    _command(
-        commands, "schema", _schema, "print the JSON Schema of metricgate.yaml", "metricgate schema > metricgate.schema.json"
-    )
-
-    demo = _command(
-        commands,
-        "demo",
-        _demo,
-        "train, compare and judge a small real model, start to end",
-        "metricgate demo --output demo-output",
-    )
-    demo.add_argument("--output", type=Path, default=Path("demo-output"), metavar="FOLDER", help="default: demo-output")
-
-    action = _command(commands, "action", _action, argparse.SUPPRESS, "metricgate action check")
-    action.add_argument("stage", help="what the composite action does; its inputs are METRICGATE_INPUT_* variables")
-    return parser
-
-
-def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
-    name: str,
-    run: Command,
-    what: str,
-    example: str,
-) -> argparse.ArgumentParser:
-    """Add a command; one without a description is not listed."""
-    options = {} if what is argparse.SUPPRESS else {"help": what}
-    parser = commands.add_parser(
-        name,
-        description=None if what is argparse.SUPPRESS else what[0].upper() + what[1:] + ".",
-        epilog=f"example:\n  {example}\n\n{EXIT_CODES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        **options,  # type: ignore[arg-type]  # typeshed has no Unpack for add_parser
-    )
-    parser.set_defaults(command=run)
-    return parser
-
-
-def _config_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, default=Path("metricgate.yaml"), metavar="FILE", help="default: metricgate.yaml")
-
-
-def _seeds(text: str) -> tuple[int, ...]:
-    try:
-        seeds = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        seeds = ()
-    if not seeds or min(seeds) < 0 or len(set(seeds)) != len(seeds):
-        message = f"{text!r} is not a list of different seeds such as 0,1,2"
-        raise argparse.ArgumentTypeError(message)
-    return seeds
-
-
-def _version() -> str:
-    from metricgate import __version__
-
-    return __version__
 
 
 def _init(options: argparse.Namespace) -> int:
@@ -224,6 +102,39 @@ def _compare(options: argparse.Namespace) -> int:
     if not any(path == Path("-") for path in (options.json, options.markdown)):
         _print(terminal.render(report))
     return report.exit_code
+
+
+def _record(options: argparse.Namespace) -> int:
+    from metricgate import recording
+
+    _print(recording.record(options.config, options.runs, store=options.store, commit=options.commit, environ=os.environ))
+    return ExitCode.PASSED
+
+
+def _baseline(options: argparse.Namespace) -> int:
+    from metricgate import recording
+
+    if options.list:
+        _print(recording.listed(options.config, store=options.store, environ=os.environ))
+        return ExitCode.PASSED
+    found = recording.find(
+        options.config,
+        options.commit,
+        store=options.store,
+        into=options.output,
+        base=options.base,
+        as_json=options.json,
+        environ=os.environ,
+    )
+    _print(found)
+    return ExitCode.PASSED
+
+
+def _comment(options: argparse.Namespace) -> int:
+    from metricgate import recording
+
+    _print(recording.comment(options.report, number=options.pull_request, when=options.when, environ=os.environ))
+    return ExitCode.PASSED
 
 
 def _gate(options: argparse.Namespace) -> int:
@@ -282,3 +193,20 @@ def _write(path: Path, text: str) -> None:
 def _print(text: str) -> None:
     sys.stdout.write(text)
     sys.stdout.flush()
+
+
+_COMMANDS: Mapping[str, Command] = {
+    "init": _init,
+    "run": _run,
+    "train": _train,
+    "evaluate": _evaluate,
+    "record": _record,
+    "baseline": _baseline,
+    "compare": _compare,
+    "comment": _comment,
+    "gate": _gate,
+    "report": _report,
+    "schema": _schema,
+    "demo": _demo,
+    "action": _action,
+}

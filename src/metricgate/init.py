@@ -159,7 +159,10 @@ jobs:
   model:
     uses: metricgate/metricgate/.github/workflows/model-ci.yml@v{__version__}
     permissions:
-      contents: read                 # check out the code
+      contents: write                # check out the code; record the runs of main on a branch of their own
+      pull-requests: write           # comment on the pull request
+      checks: write                  # annotate the rule that failed
+      statuses: write                # show the verdict beside the commit
     with:
       config: {config.FILE_NAME}
       runs-on: '["self-hosted", "gpu"]'   # the labels of your training runner

@@ -38,3 +38,17 @@ def test_a_fork_is_told_why_nothing_ran() -> None:
         jobs.require({"train": "skipped", "baseline": "skipped"}, fork)
     assert "`train` was skipped" in caught.value.found
     assert "push it to a branch of this repository" in caught.value.fix
+
+
+def test_a_baseline_that_was_found_need_not_be_made() -> None:
+    jobs.require({"find": "success", "train": "success", "baseline": "skipped"}, CHANGE)
+
+
+@pytest.mark.parametrize("find", ["failure", "cancelled", "skipped"])
+def test_a_baseline_that_could_not_be_looked_for_is_no_pass(find: str) -> None:
+    with pytest.raises(StageError, match="`find`"):
+        jobs.require({"find": find, "train": "success", "baseline": "skipped"}, CHANGE)
+
+
+def test_nothing_is_looked_for_where_there_is_nothing_to_compare() -> None:
+    jobs.require({"find": "skipped", "train": "success", "baseline": "skipped"}, Work(kind="record"))

@@ -58,8 +58,10 @@ def test_an_action_runs_its_own_stage_and_interpolates_nothing_into_shell(stage:
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_defaults_of_an_action_are_those_of_the_code(stage: Stage) -> None:
     given = {name: str(value["default"]) for name, value in document(stage)["inputs"].items()}
-    required = {"candidate": "runs", "report": "report.json"}
-    environ = {settings.variable(name): value or required.get(name, "") for name, value in given.items()}
+    required = {"candidate": "runs", "report": "report.json"} | ({"run-dir": "runs"} if stage == "record" else {})
+    # The token is the runner's to fill in.
+    required |= {name: "ghs_token" for name, value in given.items() if value == "${{ github.token }}"}
+    environ = {settings.variable(name): required.get(name, value) for name, value in given.items()}
     without = {settings.variable(name): required[name] for name in given if name in required}
     assert settings.from_environment(stage, environ) == settings.from_environment(stage, without)
 
@@ -77,7 +79,7 @@ def test_the_readme_has_the_tables_of_the_actions_as_they_are() -> None:
 def test_the_yaml_of_the_readme_uses_what_there_is() -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", (PROJECT / "README.md").read_text(), flags=re.DOTALL)
     used = [place for block in blocks for place in uses(ruamel.yaml.YAML(typ="safe", pure=True).load(block))]
-    assert {file for file, _ in used} == {"action.yml", ".github/workflows/model-ci.yml"}
+    assert {file for file, _ in used} == {"action.yml", ".github/workflows/model-ci.yml", ".github/workflows/model-comment.yml"}
     for file, given in used:
         assert given <= {name for name, _, _ in reference.read(PROJECT, file).inputs}
 

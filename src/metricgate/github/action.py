@@ -5,76 +5,46 @@ The report always comes before the failure: a red check never stands without its
 
 from __future__ import annotations
 
+import json
 import sys
-import tempfile
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TextIO
 
-from metricgate import pipeline, run
+from metricgate import config_file, pipeline, run
+from metricgate.config import Config
 from metricgate.errors import ExitCode, MetricgateError, StageError, UsageError
-from metricgate.github import event, jobs, policy, presentation, settings
-from metricgate.github.checkout import Checkout
+from metricgate.github import event, jobs, policy, presentation, recorded, second_checkout, settings
 from metricgate.github.commands import Commands
-from metricgate.github.event import Work
+from metricgate.github.job import Job
 from metricgate.github.policy import Policy
-from metricgate.github.settings import Settings, Stage
+from metricgate.github.recorded import Found
+from metricgate.github.settings import Stage
 from metricgate.report import document, markdown, terminal
-from metricgate.report.document import Report
-from metricgate.train import Console
+from metricgate.report.document import Origin, Report
 
 # Which outputs each action has. The action.yml files and the README are tested against it.
+_BOTH: tuple[pipeline.Stage, ...] = ("train", "evaluate")
 VERDICT = ("verdict", "exit-code", "report", "markdown", "comment-url")
 OUTPUTS: Mapping[Stage, tuple[str, ...]] = {
     "check": (*VERDICT, "run-dir"),
     "train": ("run-dir",),
     "evaluate": ("run-dir",),
-    "baseline": ("run-dir", "commit"),
+    "baseline": ("run-dir", "commit", "history", "origin", "missing"),
     "compare": VERDICT,
+    "comment": ("comment-url", "report"),
+    "record": ("recorded",),
     "gate": ("verdict", "exit-code"),
 }
-
-# What a step tells its runner with. The repository's code must not speak for metricgate: it could write our outputs.
-_RUNNER_FILES = frozenset({"GITHUB_OUTPUT", "GITHUB_ENV", "GITHUB_PATH", "GITHUB_STATE", "GITHUB_STEP_SUMMARY"})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """What every stage works with."""
-
-    settings: Settings
-    runner: Commands
-    environ: Mapping[str, str]
-
-    @cached_property
-    def work(self) -> Work:
-        """What there is to do."""
-        return event.work(self.settings.event_name, event.read(self.settings.event_file))
-
-    @property
-    def checkout(self) -> Checkout:
-        """The repository that the job works in."""
-        return Checkout(self.settings.workspace)
-
-    @property
-    def model_name(self) -> str:
-        """The model's name where the configuration gives none."""
-        return self.settings.repository.rpartition("/")[2] or self.settings.workspace.resolve().name
-
-    def folder(self, purpose: str) -> Path:
-        """A new folder that outlives the step and not the job."""
-        self.settings.temporary.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=f"metricgate-{purpose}-", dir=self.settings.temporary))
 
 
 def main(stage: str, environ: Mapping[str, str], *, stream: TextIO | None = None) -> int:
     """Run one stage as an action.
 
     Args:
-        stage: One of check, train, evaluate, baseline, compare, gate.
+        stage: One of check, train, evaluate, baseline, compare, comment, record, gate.
         environ: The step's environment.
         stream: The step's standard output.
 
@@ -109,17 +79,29 @@ def main(stage: str, environ: Mapping[str, str], *, stream: TextIO | None = None
 
 
 def _check(job: Job) -> int:
-    """The whole check: the candidate's runs, the baseline's, the verdict."""
+    """The whole check: the candidate's runs, the baseline's, the verdict, the comment; a push is recorded."""
+    if _idle(job, *OUTPUTS["check"]):
+        return ExitCode.PASSED
     given = job.settings
     # Everything that decides is read before code of the change runs.
-    base = _base(job)
+    base = job.base()
     judging = policy.in_force(job.checkout, given.config, base=base, default_name=job.model_name)
-    candidate = _produce(job, given.workspace, job.folder("candidate"), what="this change")
+    found = Found()
+    if given.baseline is None and base is not None:
+        found = recorded.look(job, judging.config, base, into=job.folder("recorded"))
+    candidate = job.produce(given.workspace, job.folder("candidate"), stages=_BOTH, title="Train and evaluate this change")
     job.runner.output("run-dir", str(candidate))
-    baseline = given.baseline
-    if baseline is None and base is not None:
-        baseline = _second_checkout(job, base, job.folder("baseline"))
-    return _judge(job, judging, candidate=candidate, baseline=baseline).exit_code
+    baseline = given.baseline or found.baseline
+    if baseline is None and base is not None and found.train:
+        baseline = second_checkout.make(job, base, job.folder("baseline"))
+    if baseline is None:
+        judging = replace(judging, warnings=(*judging.warnings, *found.told))
+    report = _judge(job, judging, candidate=candidate, baseline=baseline, history=found.history, origin=found.origin)
+    report = _posted(job, report, judging)
+    if job.work.kind == "record":
+        _kept(job, judging.config, candidate)
+    _verdict(job, report)
+    return report.exit_code
 
 
 def _train(job: Job) -> int:
@@ -132,23 +114,60 @@ def _evaluate(job: Job) -> int:
 
 def _baseline(job: Job) -> int:
     """The runs of the commit that the change goes into; no output where there is none."""
-    base = _base(job)
-    made = None
+    given = job.settings
+    base = job.base()
+    found, made = Found(train=False), None
     if base is not None:
         job.runner.output("commit", base)
-        made = _second_checkout(job, base, job.settings.run_dir or job.folder("baseline"))
-    job.runner.output("run-dir", str(made or ""))
+        into = given.run_dir or job.folder("baseline")
+        judging = policy.in_force(job.checkout, given.config, base=base, default_name=job.model_name)
+        found = recorded.look(job, judging.config, base, into=into, history=into.with_name("history"))
+        made = found.baseline
+        if made is None and found.train and given.train:
+            made = second_checkout.make(job, base, into)
+    origin = json.dumps(asdict(found.origin)) if found.origin else ""
+    for name, value in (("run-dir", made), ("history", found.history), ("origin", origin)):
+        job.runner.output(name, str(value or ""))
+    job.runner.output("missing", "true" if made is None and found.train else "false")
     return ExitCode.PASSED
 
 
 def _compare(job: Job) -> int:
     """Judge, and leave failing to the gate, so that whatever shows the report comes first."""
+    if _idle(job, *OUTPUTS["compare"]):
+        return ExitCode.PASSED
     given = job.settings
     jobs.require(given.needs, job.work)
     if given.candidate is None:  # `needs` without it: everything that it waited for went well
         raise UsageError("`candidate` is empty", expected="the folder with the runs under test", where="with:")
-    judging = policy.in_force(job.checkout, given.config, base=_base(job), default_name=job.model_name)
-    _judge(job, judging, candidate=given.candidate, baseline=given.baseline)
+    base = job.base()
+    judging = policy.in_force(job.checkout, given.config, base=base, default_name=job.model_name)
+    if given.baseline is None and base is not None:
+        judging = replace(judging, warnings=(*judging.warnings, recorded.how_to_make(base)))
+    report = _judge(
+        job, judging, candidate=given.candidate, baseline=given.baseline, history=given.history, origin=given.origin
+    )
+    _verdict(job, report)
+    return ExitCode.PASSED
+
+
+def _comment(job: Job) -> int:
+    raise NotImplementedError
+
+
+def _posted(job: Job, report: Report, judging: Policy) -> Report:
+    return report
+
+
+def _record(job: Job) -> int:
+    """Keep the runs of a push; nothing else is recorded."""
+    done = False
+    if job.work.kind == "record" and job.settings.run_dir is not None:
+        config = config_file.load(job.settings.workspace / job.settings.config, default_name=job.model_name)
+        done = recorded.record(job, config, job.settings.run_dir)
+    else:
+        job.runner.say("runs are recorded on a push, a schedule or a manual start: there is nothing to do")
+    job.runner.output("recorded", "true" if done else "false")
     return ExitCode.PASSED
 
 
@@ -162,67 +181,58 @@ def _gate(job: Job) -> int:
     return report.exit_code
 
 
-def _base(job: Job) -> str | None:
-    """The commit that the change is compared with; None where there is no change."""
-    return job.checkout.base_of(job.work) if job.work.kind == "compare" else None
-
-
 def _one_stage(job: Job, stage: pipeline.Stage) -> int:
     given = job.settings
     event.refuse_unsafe(given.event_name)
-    with job.runner.group(f"metricgate {stage}"), job.runner.foreign_output():
-        made = _make_runs(job, given.workspace, stages=(stage,), run_dir=given.run_dir)
+    made = job.produce(given.workspace, given.run_dir, stages=(stage,), title=f"metricgate {stage}")
     job.runner.output("run-dir", str(made))
     return ExitCode.PASSED
 
 
-def _produce(job: Job, root: Path, run_dir: Path, *, what: str) -> Path:
-    with job.runner.group(f"Train and evaluate {what}"), job.runner.foreign_output():
-        return _make_runs(job, root, stages=("train", "evaluate"), run_dir=run_dir)
-
-
-def _make_runs(job: Job, root: Path, *, stages: tuple[pipeline.Stage, ...], run_dir: Path | None) -> Path:
-    """Train or evaluate (or both) the commit that is checked out at ``root``."""
-    return pipeline.produce(
-        root,
-        console=Console(output=sys.stdout.buffer, progress=sys.stderr),
-        environ={name: value for name, value in job.environ.items() if name not in _RUNNER_FILES},
-        config=Path(job.settings.config),
-        stages=stages,
-        run_dir=run_dir,
-        seeds=job.settings.seeds,
-    )
-
-
-def _second_checkout(job: Job, base: str, run_dir: Path) -> Path | None:
-    """Train and evaluate the base commit beside the workspace; None where it has no configuration yet."""
-    if job.checkout.read(base, job.settings.config) is None:
-        job.runner.say(f"{base[:7]} has no {job.settings.config} yet: there is no baseline")
-        return None
+def _kept(job: Job, config: Config, runs: Path) -> None:
+    """Record the runs of a push, if there is where; the verdict stands without it."""
     try:
-        with job.checkout.at(base) as tree:
-            return _produce(job, tree, run_dir, what=f"the baseline, {base[:7]}")
-    except StageError as error:
-        raise StageError(
-            f"the baseline {base[:7]} could not be made: {error.found}",
-            expected=error.expected,
-            where=error.where,
-            fix=error.fix or "run the job again; if that commit is broken, give a folder of runs as the input `baseline`",
-        ) from error
+        if recorded.store_of(job, config) is not None:
+            recorded.record(job, config, runs)
+    except MetricgateError as error:
+        job.runner.annotate("warning", str(error), title="The runs could not be recorded")
 
 
-def _judge(job: Job, judging: Policy, *, candidate: Path, baseline: Path | None) -> Report:
-    """Compare, write the report, and show it everywhere."""
-    if baseline is None and job.work.kind == "record":
+def _idle(job: Job, *outputs: str) -> bool:
+    """Whether the event leaves nothing to do; then every output is there, and empty."""
+    if job.work.kind != "nothing":
+        return False
+    job.runner.say(f"there is nothing to do: {job.work.why}")
+    for name in outputs:
+        job.runner.output(name, "0" if name == "exit-code" else "")
+    return True
+
+
+def _judge(
+    job: Job,
+    judging: Policy,
+    *,
+    candidate: Path,
+    baseline: Path | None,
+    history: Path | None = None,
+    origin: Origin | None = None,
+) -> Report:
+    """Compare, write the report, and show it to the runner."""
+    if baseline is None and job.work.kind != "compare":
         judging = policy.without_baseline(judging)
     report = pipeline.compare(
-        candidate, baseline, config=judging.config, policy_changes=judging.changes, warnings=judging.warnings
+        candidate,
+        baseline,
+        config=judging.config,
+        history=history,
+        policy_changes=judging.changes,
+        warnings=judging.warnings,
+        origin=origin,
     )
     folder = job.folder("report")
     text = markdown.render(report)
     run.write_text(folder / "report.json", document.to_json(report))
     run.write_text(folder / "report.md", text)
-    _verdict(job, report)
     for name, value in (("report", folder / "report.json"), ("markdown", folder / "report.md"), ("comment-url", "")):
         job.runner.output(name, str(value))
     job.runner.summary(text)
@@ -242,6 +252,8 @@ _STAGES: Mapping[Stage, Callable[[Job], int]] = {
     "evaluate": _evaluate,
     "baseline": _baseline,
     "compare": _compare,
+    "comment": _comment,
+    "record": _record,
     "gate": _gate,
 }
 _TITLES: Mapping[Stage, str] = {
@@ -250,5 +262,7 @@ _TITLES: Mapping[Stage, str] = {
     "evaluate": "Evaluation failed",
     "baseline": "The baseline could not be made",
     "compare": "The comparison could not be made",
+    "comment": "The report could not be shown",
+    "record": "The runs could not be recorded",
     "gate": "There is no verdict",
 }

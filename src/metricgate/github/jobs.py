@@ -7,11 +7,15 @@ from collections.abc import Mapping
 from metricgate.errors import StageError
 from metricgate.github.event import Work
 
+FIND = "find"
 BASELINE = "baseline"
 
 
 def require(needs: Mapping[str, str], work: Work) -> None:
-    """Check that all jobs went well; only a baseline may be skipped, and only where there is nothing to compare.
+    """Check that all jobs went well.
+
+    Only looking for a baseline and making one may be skipped: both where there is nothing to compare, the latter also where
+    the former went well, which then found one.
 
     Args:
         needs: The result of each job: success, failure, cancelled or skipped.
@@ -21,8 +25,8 @@ def require(needs: Mapping[str, str], work: Work) -> None:
         StageError: One of them did not.
     """
     wrong = {job: result for job, result in needs.items() if result != "success"}
-    if work.kind == "record" and wrong.get(BASELINE) == "skipped":
-        del wrong[BASELINE]
+    skippable = {FIND, BASELINE} if work.kind != "compare" else {BASELINE} if needs.get(FIND) == "success" else set()
+    wrong = {job: result for job, result in wrong.items() if not (result == "skipped" and job in skippable)}
     if not wrong:
         return
     raise StageError(

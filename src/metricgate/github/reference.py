@@ -23,11 +23,14 @@ BEGIN = "<!-- actions:begin -->"
 END = "<!-- actions:end -->"
 SLUG = "metricgate/metricgate"
 
+STAGES = ("train", "evaluate", "baseline", "compare", "comment", "gate", "record", "setup")
+
 # The order of the README: the whole check, the reusable workflow, then stage by stage.
 FILES = (
     "action.yml",
     ".github/workflows/model-ci.yml",
-    *(f"actions/{stage}/action.yml" for stage in ("train", "evaluate", "baseline", "compare", "gate", "setup")),
+    ".github/workflows/model-comment.yml",
+    *(f"actions/{stage}/action.yml" for stage in STAGES),
 )
 
 
@@ -96,10 +99,13 @@ def read(root: Path, file: str) -> Reference:
 # Workflows have no description of their own.
 _DESCRIPTIONS = {
     ".github/workflows/model-ci.yml": (
-        "The check as a reusable workflow: this change and the commit it goes into are trained and evaluated on your runners, "
-        "and judged on another machine that runs none of the repository's code. A push is trained, evaluated and kept as an "
-        "artifact."
-    )
+        "The check as a reusable workflow: a change is trained and evaluated on your runners, and judged on another machine that "
+        "runs none of the repository's code, against recorded runs. The report becomes a comment; a push is recorded."
+    ),
+    ".github/workflows/model-comment.yml": (
+        "Comments for pull requests from forks, as a `workflow_run` workflow: it never runs or checks out the fork's code, and "
+        "computes the comparison itself from the scores that the fork's run uploaded."
+    ),
 }
 
 

@@ -16,8 +16,9 @@ from typing import Literal, TypeVar, cast, get_args
 
 from metricgate.config import FILE_NAME
 from metricgate.errors import UsageError
+from metricgate.report.document import Origin
 
-Stage = Literal["check", "train", "evaluate", "baseline", "compare", "gate"]
+Stage = Literal["check", "train", "evaluate", "baseline", "compare", "comment", "record", "gate"]
 Comment = Literal["always", "on_change", "on_problem", "never"]
 
 PREFIX = "METRICGATE_INPUT_"
@@ -27,8 +28,10 @@ INPUTS: Mapping[Stage, tuple[str, ...]] = {
     "check": ("config", "baseline", "seeds", "token", "comment"),
     "train": ("config", "run-dir", "seeds"),
     "evaluate": ("config", "run-dir"),
-    "baseline": ("config", "run-dir", "seeds"),
-    "compare": ("config", "baseline", "candidate", "needs"),
+    "baseline": ("config", "run-dir", "seeds", "token", "train"),
+    "compare": ("config", "baseline", "candidate", "history", "origin", "needs"),
+    "comment": ("config", "report", "name", "token", "comment"),
+    "record": ("config", "run-dir", "token"),
     "gate": ("report",),
 }
 
@@ -47,11 +50,19 @@ class Settings:
         seeds: Which seeds to train instead of those of the configuration; None for those.
         baseline: A folder of runs to compare with; None to find one.
         candidate: The folder of runs under test.
-        report: A report to exit with.
+        history: A folder of recorded runs of the main branch.
+        origin: Where the baseline's runs come from, as the stage ``baseline`` says it; None if they were made for this.
+        train: Whether a baseline that is not recorded is trained.
+        report: A report to exit with, or to comment with.
+        name: What the artifacts of the other workflow are called.
         needs: The results of the jobs that this one needs, such as ``{"train": "success"}``.
         comment: When to comment on the pull request.
         token: For GitHub's API; empty without one. Never part of the object's text.
         repository: ``owner/name``.
+        api_url: The root of GitHub's API, which GitHub Enterprise Server has elsewhere.
+        server_url: The root of GitHub's pages.
+        run_id: The number of this workflow run; 0 outside GitHub.
+        run_attempt: How often it was started.
         temporary: A folder that the runner empties after the job.
         event_name: What triggered the workflow.
         event_file: The event's payload.
@@ -66,11 +77,19 @@ class Settings:
     seeds: tuple[int, ...] | None = None
     baseline: Path | None = None
     candidate: Path | None = None
+    history: Path | None = None
+    origin: Origin | None = None
+    train: bool = True
     report: Path | None = None
+    name: str = "model"
     needs: Mapping[str, str] = field(default_factory=dict)
     comment: Comment = "on_change"
     token: str = field(default="", repr=False)
     repository: str = ""
+    api_url: str = "https://api.github.com"
+    server_url: str = "https://github.com"
+    run_id: int = 0
+    run_attempt: int = 1
     temporary: Path = field(default_factory=lambda: Path(tempfile.gettempdir()))
     event_name: str = ""
     event_file: Path | None = None
@@ -116,11 +135,19 @@ def from_environment(stage: Stage, environ: Mapping[str, str]) -> Settings:
         seeds=read("seeds", _seeds, None),
         baseline=read("baseline", path, None),
         candidate=read("candidate", path, None),
+        history=read("history", path, None),
+        origin=read("origin", _origin, None),
+        train=read("train", _boolean, True),
         report=read("report", path, None),
+        name=read("name", _artifact, "model"),
         needs=read("needs", _needs, {}),
         comment=read("comment", _comment, "on_change"),
         token=read("token", str, ""),
         repository=environ.get("GITHUB_REPOSITORY", ""),
+        api_url=environ.get("GITHUB_API_URL") or "https://api.github.com",
+        server_url=environ.get("GITHUB_SERVER_URL") or "https://github.com",
+        run_id=_number(environ.get("GITHUB_RUN_ID", "")) or 0,
+        run_attempt=_number(environ.get("GITHUB_RUN_ATTEMPT", "")) or 1,
         temporary=Path(environ.get("RUNNER_TEMP") or tempfile.gettempdir()),
         event_name=environ.get("GITHUB_EVENT_NAME", ""),
         event_file=file_of("GITHUB_EVENT_PATH"),
@@ -131,6 +158,10 @@ def from_environment(stage: Stage, environ: Mapping[str, str]) -> Settings:
         mistakes.append("`candidate` is empty: should be the folder with the runs under test")
     if stage == "gate" and settings.report is None:
         mistakes.append("`report` is empty: should be the output `report` of the action that compares")
+    if stage == "record" and settings.run_dir is None:
+        mistakes.append("`run-dir` is empty: should be the folder with the runs to record")
+    if stage in ("record", "comment") and not settings.token:
+        mistakes.append("`token` is empty: should be ${{ github.token }}, its default")
     if mistakes:
         raise UsageError(
             "\n".join(["the inputs of the action can't be used", *(f"  - {mistake}" for mistake in mistakes)]),
@@ -145,6 +176,33 @@ def _inside(text: str) -> PurePosixPath:
         message = "should be a path inside the repository, relative to its root"
         raise ValueError(message)
     return path
+
+
+def _boolean(text: str) -> bool:
+    if text in ("true", "false"):
+        return text == "true"
+    message = "should be true or false"
+    raise ValueError(message)
+
+
+def _number(text: str) -> int | None:
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
+
+
+def _artifact(text: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", text):
+        return text
+    message = "should be letters, digits, dots, dashes and underscores"
+    raise ValueError(message)
+
+
+def _origin(text: str) -> Origin:
+    message = "should be the output `origin` of actions/baseline"
+    try:
+        document = json.loads(text)
+        return Origin(commits_before=int(document["commits_before"]), recorded=str(document["recorded"])[:40])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise ValueError(message) from None
 
 
 def _seeds(text: str) -> tuple[int, ...]:

@@ -1,0 +1,159 @@
+"""What can be typed behind ``metricgate``: the commands, their options and their help."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from metricgate import __version__
+
+EXIT_CODES = """exit codes:
+  0 passed (warnings allowed)     1 a rule failed: a regression
+  2 wrong use or malformed input  3 inconclusive, and the policy says fail
+  4 not comparable, and the policy says fail
+  5 training, evaluation or infrastructure failed"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands; ``command`` is the name of the one that was given, or None."""
+    whole = argparse.ArgumentParser(
+        prog="metricgate",
+        description="Compares models, says how sure it is, and blocks a merge only when the evidence says regression.",
+        epilog=f"example:\n  metricgate init\n  metricgate run\n  metricgate compare baseline/ candidate/\n\n{EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    whole.add_argument("--version", action="version", version=f"metricgate {__version__}")
+    commands = whole.add_subparsers(title="commands", metavar="COMMAND", dest="command")
+
+    init = _command(commands, "init", "write a commented metricgate.yaml and a workflow", "metricgate init")
+    init.add_argument("folder", nargs="?", type=Path, default=Path(), help="the repository (default: here)")
+
+    for name, what in (
+        ("run", "train and evaluate: one run per seed"),
+        ("train", "train only: one run folder per seed"),
+        ("evaluate", "evaluate what was trained and check what it wrote"),
+    ):
+        stage = _command(commands, name, what, f"metricgate {name} --seeds 0,1,2")
+        _config_option(stage)
+        stage.add_argument(
+            "--run-dir", type=Path, metavar="FOLDER", help="where the runs go (default: .metricgate/runs/COMMIT)"
+        )
+        stage.add_argument("--seeds", type=_seeds, metavar="0,1,2", help="instead of those of the configuration")
+
+    compare = _command(
+        commands,
+        "compare",
+        "compare two sets of runs, judge, write the report, exit with the verdict's code",
+        "metricgate compare .metricgate/runs/a1b2c3d .metricgate/runs/e4f5a6b\n"
+        "  metricgate compare baseline/ candidate/ --config metricgate.yaml --json report.json --markdown report.md\n"
+        "  metricgate compare old/scores.csv new/scores.csv --history main-runs/",
+    )
+    for name in ("baseline", "candidate"):
+        compare.add_argument(
+            name, metavar=name.upper(), type=Path, help="a run folder, a folder of run folders, or one file in any known format"
+        )
+    _config_option(compare)
+    compare.add_argument(
+        "--history", type=Path, metavar="FOLDER", help="recorded runs of the main branch, for the training noise"
+    )
+    compare.add_argument("--json", type=Path, metavar="FILE", help="write report.json (- is standard output)")
+    compare.add_argument("--markdown", type=Path, metavar="FILE", help="write the report as Markdown (- is standard output)")
+
+    record = _command(
+        commands,
+        "record",
+        "keep runs where later comparisons find them",
+        "metricgate record\n  metricgate record .metricgate/runs/a1b2c3d --store /shared/recorded-runs",
+    )
+    record.add_argument(
+        "runs", nargs="?", type=Path, metavar="RUNS", help="default: the runs of the commit that is checked out"
+    )
+    record.add_argument("--commit", metavar="COMMIT", help="of which commit they are, where they don't say it")
+
+    baseline = _command(
+        commands,
+        "baseline",
+        "find the nearest recorded ancestor, copy its runs out, print the folder",
+        "metricgate compare $(metricgate baseline) .metricgate/runs/e4f5a6b\n  metricgate baseline --list",
+    )
+    baseline.add_argument("commit", nargs="?", default="HEAD", metavar="COMMIT", help="the change (default: HEAD)")
+    baseline.add_argument("--base", default="main", metavar="BRANCH", help="what the change goes into (default: main)")
+    baseline.add_argument("--output", metavar="FOLDER", help="where the runs go (default: .metricgate/baseline)")
+    baseline.add_argument("--list", action="store_true", help="list what is recorded instead")
+    baseline.add_argument("--json", action="store_true", help="print what was found as JSON")
+    for stage in (record, baseline):
+        _config_option(stage)
+        stage.add_argument(
+            "--store",
+            metavar="FOLDER",
+            help="a folder, or `branch` for that of the repository on GitHub, with GITHUB_TOKEN and GITHUB_REPOSITORY "
+            "(default: as the configuration says)",
+        )
+
+    comment = _command(
+        commands,
+        "comment",
+        "comment a report on a pull request, or update the comment, with GITHUB_TOKEN and GITHUB_REPOSITORY",
+        "metricgate comment report.json --pull-request 7",
+    )
+    comment.add_argument("report", metavar="REPORT", type=Path, help="a report.json")
+    comment.add_argument("--pull-request", type=int, required=True, metavar="N", help="its number")
+    comment.add_argument(
+        "--when", choices=("always", "on_change", "on_problem", "never"), default="on_change", help="default: on_change"
+    )
+
+    gate = _command(commands, "gate", "exit with the code of a report", "metricgate gate report.json")
+    gate.add_argument("report", metavar="REPORT", type=Path, help="a report.json")
+
+    report = _command(commands, "report", "render a report", "metricgate report report.json --format markdown > report.md")
+    report.add_argument("report", metavar="REPORT", type=Path, help="a report.json")
+    report.add_argument("--format", choices=("text", "markdown", "json"), default="text", help="how (default: text)")
+    report.add_argument(
+        "--budget", type=int, default=65_000, metavar="N", help="most characters of the Markdown (default: 65000)"
+    )
+
+    _command(commands, "schema", "print the JSON Schema of metricgate.yaml", "metricgate schema > metricgate.schema.json")
+
+    demo = _command(
+        commands,
+        "demo",
+        "train, compare and judge a small real model, start to end",
+        "metricgate demo --output demo-output",
+    )
+    demo.add_argument("--output", type=Path, default=Path("demo-output"), metavar="FOLDER", help="default: demo-output")
+
+    action = _command(commands, "action", argparse.SUPPRESS, "metricgate action check")
+    action.add_argument("stage", help="what the composite action does; its inputs are METRICGATE_INPUT_* variables")
+    return whole
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    what: str,
+    example: str,
+) -> argparse.ArgumentParser:
+    """Add a command; one without a description is not listed."""
+    options = {} if what is argparse.SUPPRESS else {"help": what}
+    return commands.add_parser(
+        name,
+        description=None if what is argparse.SUPPRESS else what[0].upper() + what[1:] + ".",
+        epilog=f"example:\n  {example}\n\n{EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        **options,  # type: ignore[arg-type]  # typeshed has no Unpack for add_parser
+    )
+
+
+def _config_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, default=Path("metricgate.yaml"), metavar="FILE", help="default: metricgate.yaml")
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    try:
+        seeds = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        seeds = ()
+    if not seeds or min(seeds) < 0 or len(set(seeds)) != len(seeds):
+        message = f"{text!r} is not a list of different seeds such as 0,1,2"
+        raise argparse.ArgumentTypeError(message)
+    return seeds

@@ -1,0 +1,164 @@
+"""The recorded runs that a change is compared with, and recording those of a push."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timezone
+from pathlib import Path
+
+from metricgate import formats, workspace
+from metricgate.baseline import commands, local_history
+from metricgate.baseline.nearest import Commit, nearest
+from metricgate.baseline.store import RunStore
+from metricgate.config import Config
+from metricgate.errors import MetricgateError, UsageError
+from metricgate.github import second_checkout
+from metricgate.github.job import Job
+from metricgate.report.document import Origin
+
+HISTORY = 20
+"""Recorded commits of the main branch that tell how noisy training is; more hardly make it better known."""
+
+LOOKED_AT = 200
+"""Commits that are listed, in two requests: by time, so that those of merged side branches stand between the others."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the store has for a change.
+
+    Attributes:
+        baseline: The folder with the runs of the nearest recorded ancestor; None where there is none.
+        history: The folder with the runs of other recorded ancestors; None where there is none.
+        origin: How far away the baseline is, and when it was recorded.
+        train: Whether a baseline is to be made: there is none, and the configuration wants one.
+        told: What the reader should know if it stays that way.
+    """
+
+    baseline: Path | None = None
+    history: Path | None = None
+    origin: Origin | None = None
+    train: bool = True
+    told: tuple[str, ...] = ()
+
+
+def look(job: Job, config: Config, base: str, *, into: Path, history: Path | None = None) -> Found:
+    """Look for the nearest recorded ancestor of a commit.
+
+    A store that can't be read is said, and counts as one without runs: then a baseline is made, or the verdict says that it is
+    missing.
+
+    Args:
+        job: The job.
+        config: Says where runs are recorded.
+        base: The merge-base of the change.
+        into: Where the runs of the ancestor go.
+        history: Where those of other ancestors go; by default beside ``into``.
+    """
+    wanted = config.baseline.train_missing and job.checkout.read(base, job.settings.config) is not None
+    try:
+        store = store_of(job, config)
+        if store is None:
+            return Found(train=wanted)
+        times = store.commits(config.name)
+        limit = config.baseline.max_commits
+        commits = list(itertools.islice(_ancestors(job, base), max(limit, LOOKED_AT))) if times else []
+        found = nearest(commits, times, max_commits=limit)
+        earlier = [commit.id for commit in commits if commit.id in times and (found is None or commit.id != found.commit)]
+        others = store.history(config.name, earlier[:HISTORY], history or into.with_name("history"))
+        if found is None:
+            where = f"None of the {len(times)} recorded commits" if times else "No commit"
+            told = f"{where} of `{config.name}` is an ancestor within {limit} commits. {how_to_make(base)}"
+            job.runner.say(told)
+            return Found(history=others, train=wanted, told=(told,))
+        store.load(config.name, found.commit, into)
+        changed = _other_evaluation(job, into, config)
+    except MetricgateError as error:
+        told = f"Recorded runs could not be read: {error.found}"
+        job.runner.annotate("warning", str(error), title="Recorded runs could not be read")
+        return Found(train=wanted, told=(told, how_to_make(base)))
+    if changed:
+        job.runner.say(f"the baseline {found.commit[:7]} is recorded, and {changed}")
+        if wanted:
+            return Found(history=others, train=True, told=(f"{changed[0].upper()}{changed[1:]}.",))
+    job.runner.say(f"the baseline is {found.commit[:7]}, recorded, {found.distance} commits before {base[:7]}")
+    recorded = times[found.commit].astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Found(baseline=into, history=others, origin=Origin(commits_before=found.distance, recorded=recorded), train=False)
+
+
+def record(job: Job, config: Config, runs: Path) -> bool:
+    """Record the runs of the commit that is checked out, and prune what no longer counts.
+
+    Returns:
+        Whether anything was written: not where the same runs are recorded already.
+
+    Raises:
+        UsageError: There is no store, or there are no runs.
+        StageError: The store can't be reached or written.
+    """
+    store = store_of(job, config)
+    if store is None:
+        raise UsageError(
+            "there is no token to record runs with",
+            where="with:",
+            expected="a token with contents: write, or a store that is a folder",
+            fix="with:\n  token: ${{ github.token }}",
+        )
+    commit = job.checkout.head()
+    done = store.record(config.name, commit, runs, config=config, clock=workspace.now)
+    job.runner.say(f"recorded {len(done.runs)} runs of {commit[:7]}" if done.changed else f"{commit[:7]} is recorded already")
+    try:
+        gone = store.prune(config.name, keep=config.baseline.keep, needed=_needed(job, config, store))
+        if gone:
+            job.runner.say(f"pruned {len(gone)} old commits")
+    except MetricgateError as error:
+        # The runs are recorded; the next push prunes.
+        job.runner.annotate("warning", str(error), title="Old runs could not be pruned")
+    return done.changed
+
+
+def store_of(job: Job, config: Config) -> RunStore | None:
+    """Where runs are recorded; None where that is a branch and there is no token to reach it with."""
+    branch = None
+    if config.baseline.store == commands.BRANCH:
+        if job.repository is None:
+            return None
+        from metricgate.github.branch_files import BranchFiles  # PyGithub takes a while, and a folder needs none of it
+
+        branch = BranchFiles(job.repository, config.baseline.branch)
+    return commands.store(config.baseline, root=job.settings.workspace, branch=branch)
+
+
+def how_to_make(base: str) -> str:
+    """The command that makes a missing baseline."""
+    command = f"git switch --detach {base[:12]} && metricgate run && metricgate record"
+    return f"To make a baseline: `{command}`, or run the workflow on that commit."
+
+
+def _ancestors(job: Job, commit: str) -> Iterable[Commit]:
+    if job.repository is None:
+        return local_history.before(job.settings.workspace, commit)
+    from metricgate.github import ancestry
+
+    return ancestry.before(job.repository, commit)
+
+
+def _other_evaluation(job: Job, runs: Path, config: Config) -> str:
+    """Whether the recorded runs were evaluated in another way than the change is; empty if not, or if nothing tells."""
+    prints = {run.record.fingerprints.evaluation for run in formats.read_runs(runs, id=config.scores.id)} - {None}
+    ours = second_checkout.evaluation(job, job.settings.workspace)
+    if not prints or ours is None or prints == {ours}:
+        return ""
+    return "this change is evaluated in another way than the recorded baseline was"
+
+
+def _needed(job: Job, config: Config, store: RunStore) -> frozenset[str]:
+    """The recorded commits that an open pull request would be compared with, and those that have a tag."""
+    times = store.commits(config.name)
+    if job.repository is None or len(times) <= config.baseline.keep:
+        return frozenset(times)
+    from metricgate.github import ancestry
+
+    return ancestry.needed(job.repository, times, max_commits=config.baseline.max_commits)
