@@ -78,6 +78,12 @@ def test_a_merge_group_is_compared_with_its_base() -> None:
     assert event.work("merge_group", payload) == Work(kind="compare", base=BASE, head=HEAD, branch="main")
 
 
+def test_a_merge_group_tells_which_pull_request_it_adds() -> None:
+    group = {"base_sha": BASE, "head_sha": HEAD, "head_ref": f"refs/heads/gh-readonly-queue/release/1.x/pr-7-{BASE}"}
+    assert event.work("merge_group", {"merge_group": group}).number == 7
+    assert event.work("merge_group", {"merge_group": {**group, "head_ref": "refs/heads/pr-7-abc"}}).number is None
+
+
 def test_a_merge_group_that_is_gone_leaves_nothing_to_do() -> None:
     assert event.work("merge_group", {"action": "destroyed", "merge_group": {}}).kind == "nothing"
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from metricgate.errors import UsageError
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_QUEUE = re.compile(r"refs/heads/gh-readonly-queue/.+/pr-([0-9]{1,9})-[0-9a-f]+")
 _NO_COMMIT = re.compile(r"0+")
 _EXAMPLE = "on:\n  pull_request:\n  merge_group:\n  push: {branches: [main]}"
 
@@ -106,6 +107,8 @@ def _merge_group(payload: Mapping[str, Any]) -> Work:
         kind="compare",
         base=_commit(group, "merge_group", key="base_sha"),
         head=_commit(group, "merge_group", key="head_sha"),
+        # GitHub names the group's branch after the pull request that it adds; nobody else can make such a branch.
+        number=int(match[1]) if (match := _QUEUE.fullmatch(_name(group, "head_ref") or "")) else None,
         branch=_name(group, "base_ref", "refs/heads/"),
     )
 
