@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any, cast
 from github.GithubException import RateLimitExceededExceedsMaxWait
 from github.GithubRetry import GithubRetry
 from urllib3.connectionpool import ConnectionPool
-from urllib3.exceptions import MaxRetryError, ResponseError
+from urllib3.exceptions import HTTPError, MaxRetryError, ResponseError
 from urllib3.response import BaseHTTPResponse
 
 
@@ -83,8 +84,8 @@ class Retry(GithubRetry):
             if response.status in {403, 429}:
                 pause = asked_wait(headers, default=default) or 0.0
             if pause > self.patience.longest:
-                data = {"message": "too many requests"}
-                raise RateLimitExceededExceedsMaxWait(response.status, data, dict(response.headers), wait=pause)
+                said = _body(response)
+                raise RateLimitExceededExceedsMaxWait(response.status, said, dict(response.headers), wait=pause)
         grown: Retry = super().increment(method, url, response, error, _pool, _stacktrace)  # type: ignore[arg-type, assignment]
         grown.pause = pause
         if time.monotonic() - (grown.started or 0.0) + grown.get_backoff_time() > self.patience.longest:
@@ -96,6 +97,14 @@ class Retry(GithubRetry):
     def get_backoff_time(self) -> float:
         """Seconds until the next attempt."""
         return max(self.pause, super().get_backoff_time())
+
+
+def _body(response: BaseHTTPResponse) -> object:
+    """What an answer says. Reading it to its end also hands its connection back."""
+    try:
+        return json.loads(response.read(decode_content=True))
+    except (ValueError, HTTPError):
+        return None
 
 
 def asked_wait(headers: Mapping[str, str], *, default: float | None) -> float | None:
