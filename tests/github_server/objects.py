@@ -105,7 +105,12 @@ class Objects:
 
     def kind(self, sha: str) -> str | None:
         """One of blob, tree, commit, tag; None if there is no such object."""
-        kept = {"commit": self.commits, "tree": self.trees, "blob": self.blobs, "tag": self.tags}
+        kept: dict[str, Mapping[str, object]] = {
+            "commit": self.commits,
+            "tree": self.trees,
+            "blob": self.blobs,
+            "tag": self.tags,
+        }
         return next((kind for kind, objects in kept.items() if sha in objects), None)
 
     def write(self, base: str, changes: Mapping[str, Entry | None]) -> str:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from urllib.parse import parse_qsl, urlsplit
 
-from tests.github_server import people, permissions, shapes
+from tests.github_server import people, permissions
 from tests.github_server.calls import DOCUMENTATION, Answer, Call, Refused, missing
 from tests.github_server.contract import Contract, Operation
-from tests.github_server.faults import Faults
+from tests.github_server.faults import Fault, Faults
 from tests.github_server.objects import Objects
 from tests.github_server.operations import OPERATIONS
 from tests.github_server.records import Account, Artifact, Token
@@ -23,8 +23,6 @@ from tests.github_server.repository import Repository
 from tests.github_server.wire import Reply, Wire
 
 ROOT = "/api/v3"
-# Reading the description takes longer than most tests, and it never changes.
-_CONTRACT = Contract.read()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +44,18 @@ class Request:
     login: str
     operation: str
     query: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    method: str
+    path: str
+    operation: Operation | None
+    given: Mapping[str, str]
+    query: Mapping[str, str]
+    body: object
+    token: Token | None
+    mistakes: list[str]
 
 
 class GitHubServer:
@@ -80,6 +90,7 @@ class GitHubServer:
         self._last_id = 1000
         self._now = datetime(2026, 1, 1, tzinfo=timezone.utc)
         self._closing = threading.Event()
+        self._contract = Contract.read()
         self._api = Wire(self._respond)
         self._storage = Wire(self._download)
         self.url = f"{self._api.url}{ROOT}"
@@ -227,85 +238,81 @@ class GitHubServer:
     # Answering
 
     def _respond(self, method: str, target: str, headers: Mapping[str, str], raw: bytes) -> Reply:
-        parts = urlsplit(target)
-        path = parts.path.removeprefix(ROOT)
-        known = self._tokens.get(headers.get("Authorization", "").partition(" ")[2])
-        found = _CONTRACT.find(method, self._current(path)) if parts.path.startswith(f"{ROOT}/") else None
-        operation, given = found or (None, {})
-        wrong: list[str] = []
-        try:
-            body = json.loads(raw) if raw else None
-        except ValueError:
-            body = None
-            wrong.append("the body is no JSON")
-        query = dict(parse_qsl(parts.query, keep_blank_values=True))
-        if operation is None:
-            wrong.append("GitHub describes no such operation, or this server does not serve it")
-        else:
-            wrong += _CONTRACT.request_mistakes(operation, given, query, body)
-        if "User-Agent" not in headers:
-            wrong.append("GitHub refuses requests without a User-Agent")
-        self._blame(f"{method} {path}", wrong)
-
-        fault = self.faults.meet(method, path)
+        asked = self._understand(method, target, headers, raw)
+        self._blame(f"{method} {asked.path}", asked.mistakes)
+        fault = self.faults.meet(method, asked.path)
         if fault and fault.kind == "callback":
             fault.callback()
         self._closing.wait(self.latency)
         if fault and fault.kind in ("status", "drop_before", "slow"):
-            answer = Answer(status=fault.status, body=_error(fault.status, fault.text), headers=fault.headers)
+            answer = _spoilt(fault)
         else:
             with self.lock:
-                url = f"{self.url}{path}"
-                answer = self._answer(method, path, url, operation, given, query, body, known, invalid=bool(wrong))
-            self._blame(
-                f"{method} {path} {answer.status}", list(_CONTRACT.answer_mistakes(operation, answer.status, answer.body))
-            )
+                answer = self._answer(asked)
+            wrong = list(self._contract.answer_mistakes(asked.operation, answer.status, answer.body))
+            self._blame(f"{method} {asked.path} {answer.status}", wrong)
             if fault and fault.kind == "status_after":
-                answer = Answer(status=fault.status, body=_error(fault.status, fault.text), headers=fault.headers)
+                answer = _spoilt(fault)
 
         silent = fault is not None and fault.kind in ("drop_before", "drop_after", "slow", "slow_after")
+        login = asked.token.account.login if asked.token else ""
+        name = asked.operation.id if asked.operation else ""
         with self.lock:
-            login = known.account.login if known else ""
-            status = 0 if silent else answer.status
-            name = operation.id if operation else ""
-            self._requests.append(Request(method, path, status, login, name, parts.query))
+            self._requests.append(
+                Request(method, asked.path, 0 if silent else answer.status, login, name, urlsplit(target).query)
+            )
         content = b"" if answer.body is None else json.dumps(answer.body).encode()
-        return Reply(answer.status, self._headers(operation, known, answer), content, fault)
+        return Reply(answer.status, _headers(asked, answer), content, fault)
 
-    def _answer(
-        self,
-        method: str,
-        path: str,
-        url: str,
-        operation: Operation | None,
-        given: Mapping[str, str],
-        query: Mapping[str, str],
-        body: object,
-        token: Token | None,
-        *,
-        invalid: bool,
-    ) -> Answer:
+    def _understand(self, method: str, target: str, headers: Mapping[str, str], raw: bytes) -> _Asked:
+        parts = urlsplit(target)
+        path = parts.path.removeprefix(ROOT)
+        query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        wrong: list[str] = []
+        body = None
         try:
-            if token is None or token.expired:
-                raise Refused(401, "Bad credentials")
-            if operation is None:
-                raise missing()
-            if operation.id != "rate-limit/get":
-                _count(token)
-            if (moved := self._moved(path)) is not None:
-                status = 301 if method == "GET" else 307
-                location = {"message": "Moved Permanently", "url": moved, "documentation_url": DOCUMENTATION}
-                return Answer(status=status, body=location, headers={"Location": moved})
-            repo = None
-            if "repo" in given:
-                repo = self._visible(f"{given['owner']}/{given['repo']}")
-                permissions.check(operation.id, token, repo)
-            if invalid:
-                raise Refused(422, "Invalid request.")
-            call = Call(server=self, url=url, path=given, query=query, body=body, token=token, found=repo)
-            return OPERATIONS[operation.id](call)
+            body = json.loads(raw) if raw else None
+        except ValueError:
+            wrong.append("the body is no JSON")
+        found = self._contract.find(method, self._current(path)) if parts.path.startswith(f"{ROOT}/") else None
+        operation, given = found or (None, {})
+        if operation is None:
+            wrong.append("GitHub describes no such operation, or this server does not serve it")
+        else:
+            wrong += self._contract.request_mistakes(operation, given, query, body)
+        if "user-agent" not in headers:
+            wrong.append("GitHub refuses requests without a User-Agent")
+        token = self._tokens.get(headers.get("authorization", "").partition(" ")[2])
+        return _Asked(method, path, operation, given, query, body, token, wrong)
+
+    def _answer(self, asked: _Asked) -> Answer:
+        try:
+            return self._obey(asked)
         except Refused as refused:
             return refused.answer
+
+    def _obey(self, asked: _Asked) -> Answer:
+        token, operation = asked.token, asked.operation
+        if token is None or token.expired:
+            raise Refused(401, "Bad credentials")
+        if operation is None:
+            raise missing()
+        if operation.id != "rate-limit/get":
+            _count(token)
+        if (moved := self._moved(asked.path)) is not None:
+            status = 301 if asked.method == "GET" else 307
+            location = {"message": "Moved Permanently", "url": moved, "documentation_url": DOCUMENTATION}
+            return Answer(status=status, body=location, headers={"Location": moved})
+        repo = None
+        if "repo" in asked.given:
+            repo = self._visible(f"{asked.given['owner']}/{asked.given['repo']}")
+            permissions.check(operation.id, token, repo)
+        if asked.mistakes:
+            raise Refused(422, "Invalid request.")
+        url = f"{self.url}{asked.path}"
+        return OPERATIONS[operation.id](
+            Call(server=self, url=url, path=asked.given, query=asked.query, body=asked.body, token=token, found=repo)
+        )
 
     def _visible(self, full_name: str) -> Repository:
         repo = next((r for name, r in self._repositories.items() if name.lower() == full_name.lower()), None)
@@ -328,18 +335,6 @@ class GitHubServer:
         repo = self._renamed.get("/".join(parts[2:4])) if parts[1] == "repos" else None
         return None if repo is None else "/".join([f"{self.url}/repositories/{repo.id}", *parts[4:]])
 
-    def _headers(self, operation: Operation | None, token: Token | None, answer: Answer) -> dict[str, str]:
-        headers = {"X-GitHub-Request-Id": secrets.token_hex(8), "X-GitHub-Media-Type": "github.v3; format=json"}
-        if answer.body is not None:
-            headers["Content-Type"] = "application/json; charset=utf-8"
-        if operation and (accepted := permissions.accepted(operation.id)):
-            headers["X-Accepted-GitHub-Permissions"] = accepted
-        if token:
-            for name, value in people.limit(token).items():
-                headers[f"X-RateLimit-{name.capitalize()}"] = str(value)
-            headers["X-RateLimit-Resource"] = "core"
-        return {**headers, **answer.headers}
-
     def _download(self, method: str, target: str, headers: Mapping[str, str], _raw: bytes) -> Reply:
         """The storage of artifacts, which is not GitHub: whoever shows it a token has lost the token."""
         parts = urlsplit(target)
@@ -349,7 +344,7 @@ class GitHubServer:
             fault.callback()
         kept = self._storage_keys.get(dict(parse_qsl(parts.query)).get("sig", ""))
         status, content = (200, kept.content) if kept else (404, b"")
-        if "Authorization" in headers:
+        if "authorization" in headers:
             self._blame(f"{method} {path}", ["the token went to the storage of artifacts"])
             status, content = 400, b"InvalidAuthenticationInfo"
         if fault and fault.kind in ("status", "status_after"):
@@ -372,5 +367,19 @@ def _count(token: Token) -> None:
     token.used += 1
 
 
-def _error(status: int, message: str) -> shapes.Json:
-    return {"message": message, "documentation_url": DOCUMENTATION, "status": str(status)}
+def _spoilt(fault: Fault) -> Answer:
+    body = {"message": fault.text, "documentation_url": DOCUMENTATION, "status": str(fault.status)}
+    return Answer(status=fault.status, body=body, headers=fault.headers)
+
+
+def _headers(asked: _Asked, answer: Answer) -> dict[str, str]:
+    headers = {"X-GitHub-Request-Id": secrets.token_hex(8), "X-GitHub-Media-Type": "github.v3; format=json"}
+    if answer.body is not None:
+        headers["Content-Type"] = "application/json; charset=utf-8"
+    if asked.operation and (accepted := permissions.accepted(asked.operation.id)):
+        headers["X-Accepted-GitHub-Permissions"] = accepted
+    if asked.token:
+        for name, value in people.limit(asked.token).items():
+            headers[f"X-RateLimit-{name.capitalize()}"] = str(value)
+        headers["X-RateLimit-Resource"] = "core"
+    return {**headers, **answer.headers}

@@ -31,7 +31,7 @@ Respond = Callable[[str, str, Mapping[str, str], bytes], Reply]
 
 
 class Wire:
-    """A port on localhost; ``respond`` gets method, target, headers and body of each request."""
+    """A port on localhost; ``respond`` gets method, target, headers (in small letters) and body of each request."""
 
     def __init__(self, respond: Respond) -> None:
         self._open: set[socket.socket] = set()
@@ -79,7 +79,7 @@ class Wire:
 
             def answer(self) -> None:
                 raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                self.send(respond(self.command, self.path, self.headers, raw))
+                self.send(respond(self.command, self.path, {name.lower(): value for name, value in self.headers.items()}, raw))
 
             do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = do_HEAD = answer  # noqa: N815 - called by name
 
