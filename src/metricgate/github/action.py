@@ -97,7 +97,7 @@ def _check(job: Job) -> int:
     if baseline is None:
         judging = replace(judging, warnings=(*judging.warnings, *found.told))
     report = _judge(job, judging, candidate=candidate, baseline=baseline, history=found.history, origin=found.origin)
-    report = _posted(job, report, judging)
+    report = _posted(job, report)
     if job.work.kind == "record":
         _kept(job, judging.config, candidate)
     _verdict(job, report)
@@ -152,11 +152,75 @@ def _compare(job: Job) -> int:
 
 
 def _comment(job: Job) -> int:
-    raise NotImplementedError
+    """Show a report; in a `workflow_run` workflow, one that is made here from what the other run uploaded."""
+    from metricgate.github import posting
+
+    url: str | None = None
+    shown = job.settings.report
+    if job.work.kind == "post":
+        url, shown = _post_for_another(job)
+    elif job.work.kind == "nothing":
+        job.runner.say(f"there is nothing to show: {job.work.why}")
+    elif shown is None:
+        raise UsageError("`report` is empty", expected="the output `report` of actions/compare", where="with:")
+    else:
+        report = document.read(shown)
+        told = posting.accepted(job, report)
+        if told != report:
+            shown = _written(job, told)
+            job.runner.summary(markdown.render(told))
+        url = posting.post(job, told)
+    job.runner.output("comment-url", url or "")
+    job.runner.output("report", str(shown or ""))
+    return ExitCode.PASSED
 
 
-def _posted(job: Job, report: Report, judging: Policy) -> Report:
-    return report
+def _post_for_another(job: Job) -> tuple[str | None, Path | None]:
+    """Judge the runs that another workflow run uploaded, and show the report on its pull request."""
+    from metricgate.github import fork, posting
+    from metricgate.report.comment import Source
+
+    repository = posting.needed(job)
+    change = fork.change_of(repository, job.work, say=job.runner.say)
+    if change is None:
+        return None, None
+    judged = fork.judge(
+        repository,
+        change,
+        config=job.settings.config,
+        name=job.settings.name,
+        default_name=job.model_name,
+        folder=job.folder("foreign"),
+        say=job.runner.say,
+    )
+    if judged is None:
+        return None, None
+    job.runner.summary(markdown.render(judged.report))
+    link = f"{job.settings.server_url}/{job.settings.repository}/actions/runs/{change.run_id}"
+    source = Source(head=change.head, run=change.run_id, attempt=change.attempt, link=link)
+    place = posting.Place(number=change.number, source=source, text=judged.text)
+    return posting.show(job, repository, judged.report, place), _written(job, judged.report)
+
+
+def _posted(job: Job, report: Report) -> Report:
+    """Show a report on the pull request, if there is one and a token; the report, waived if somebody accepted it."""
+    if job.repository is None:
+        return report
+    from metricgate.github import posting
+
+    told = posting.accepted(job, report)
+    if told != report:
+        job.runner.output("report", str(_written(job, told)))
+        job.runner.summary(markdown.render(told))
+    job.runner.output("comment-url", posting.post(job, told) or "")
+    return told
+
+
+def _written(job: Job, report: Report) -> Path:
+    folder = job.folder("report")
+    run.write_text(folder / "report.json", document.to_json(report))
+    run.write_text(folder / "report.md", markdown.render(report))
+    return folder / "report.json"
 
 
 def _record(job: Job) -> int:
@@ -229,13 +293,10 @@ def _judge(
         warnings=judging.warnings,
         origin=origin,
     )
-    folder = job.folder("report")
-    text = markdown.render(report)
-    run.write_text(folder / "report.json", document.to_json(report))
-    run.write_text(folder / "report.md", text)
-    for name, value in (("report", folder / "report.json"), ("markdown", folder / "report.md"), ("comment-url", "")):
+    written = _written(job, report)
+    for name, value in (("report", written), ("markdown", written.with_suffix(".md")), ("comment-url", "")):
         job.runner.output(name, str(value))
-    job.runner.summary(text)
+    job.runner.summary(markdown.render(report))
     presentation.annotate(job.runner, report, path=job.settings.config, text=judging.text)
     job.runner.say(terminal.render(report))
     return report

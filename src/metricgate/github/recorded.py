@@ -10,6 +10,7 @@ from pathlib import Path
 
 from metricgate import formats, workspace
 from metricgate.baseline import commands, local_history
+from metricgate.baseline.ledger import Entry
 from metricgate.baseline.nearest import Commit, nearest
 from metricgate.baseline.store import RunStore
 from metricgate.config import Config
@@ -110,13 +111,44 @@ def record(job: Job, config: Config, runs: Path) -> bool:
     done = store.record(config.name, commit, runs, config=config, clock=workspace.now)
     job.runner.say(f"recorded {len(done.runs)} runs of {commit[:7]}" if done.changed else f"{commit[:7]} is recorded already")
     try:
+        _note_waivers(job, config, store, commit)
         gone = store.prune(config.name, keep=config.baseline.keep, needed=_needed(job, config, store))
         if gone:
             job.runner.say(f"pruned {len(gone)} old commits")
     except MetricgateError as error:
         # The runs are recorded; the next push prunes.
-        job.runner.annotate("warning", str(error), title="Old runs could not be pruned")
+        job.runner.annotate("warning", str(error), title="The runs are recorded, but the store could not be tidied up")
     return done.changed
+
+
+def _note_waivers(job: Job, config: Config, store: RunStore, commit: str) -> None:
+    """Put accepted regressions that came in with a commit into the ledger; our comments remember who accepted them."""
+    if job.repository is None:
+        return
+    from metricgate.github import comments
+
+    merged = job.repository.ask(
+        lambda repo: [pull.number for pull in repo.get_commit(commit).get_pulls() if pull.merge_commit_sha == commit],
+        doing=f"ask which pull request brought {commit[:7]}",
+        needs=comments.READS,
+    )
+    for number in merged:
+        remembered = comments.remembered(job.repository, config.name, number=number)
+        if remembered is None or remembered.waiver is None:
+            continue
+        waiver = remembered.waiver
+        entry = Entry(
+            kind="waiver",
+            name=config.name,
+            commit=commit,
+            time=waiver.at,
+            verdict=remembered.verdict,
+            by=waiver.by,
+            pull_request=number,
+            reason=f"accepted for {waiver.commit}",
+        )
+        if store.note(entry):
+            job.runner.say(f"noted that {waiver.by} accepted the regression of #{number}")
 
 
 def store_of(job: Job, config: Config) -> RunStore | None:

@@ -1,0 +1,128 @@
+"""A report on a pull request: whether somebody accepted it, our comment, a check run, a commit status.
+
+None of it decides anything: what GitHub does not let us show is said in the log, and the exit code stays the verdict's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from metricgate.errors import MetricgateError, UsageError
+from metricgate.github import checks, comments, waiver
+from metricgate.github.api import Repository
+from metricgate.github.job import Job
+from metricgate.github.waiver import Evidence
+from metricgate.report.comment import Source
+from metricgate.report.document import Report
+
+MAX_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a report is shown.
+
+    Attributes:
+        number: The pull request.
+        source: Where the report comes from.
+        text: The configuration file as the change has it, for annotations.
+    """
+
+    number: int
+    source: Source
+    text: str
+
+
+def accepted(job: Job, report: Report) -> Report:
+    """The report, waived if somebody with write permission accepted its regression.
+
+    A label that does not count adds a warning that says why.
+    """
+    repository, number, head = job.repository, job.work.number, job.work.head
+    if report.exit_code != 1 or repository is None or number is None or head is None:
+        return report
+    try:
+        if job.work.action is None:  # a merge group: its commit is GitHub's, the accepted one is the pull request's
+            head = repository.ask(lambda repo: repo.get_pull(number).head.sha, doing=f"read #{number}", needs=comments.READS)
+        # Fits the event alone mostly; what an earlier run granted is asked for only where that is not enough.
+        evidence = Evidence(action=job.work.action, label=job.work.label)
+        decision = waiver.decide(repository, number=number, head=head, evidence=evidence)
+        if decision.reason:
+            remembered = comments.remembered(repository, report.name, number=number)
+            granted = remembered.waiver if remembered else None
+            if granted is not None and granted.commit == head:
+                decision = waiver.decide(repository, number=number, head=head, evidence=replace(evidence, remembered=granted))
+    except MetricgateError as error:
+        job.runner.annotate("warning", str(error), title="Whether the regression was accepted is not known")
+        return report
+    if decision.waiver is not None:
+        job.runner.say(f"the regression was accepted by {decision.waiver.by}")
+        return report.waived(decision.waiver)
+    return report.model_copy(update={"warnings": (*report.warnings, decision.reason)}) if decision.reason else report
+
+
+def post(job: Job, report: Report) -> str | None:
+    """Show the report of this job's pull request; the address of the comment, if there is one."""
+    work = job.work
+    if job.repository is None or work.kind != "compare" or work.action is None or work.number is None or work.head is None:
+        return None  # no token, or no pull request of which this is the run
+    if work.fork:
+        job.runner.say("a fork's run may only read: model-comment.yml shows its report")
+        return None
+    link = (
+        f"{job.settings.server_url}/{job.settings.repository}/actions/runs/{job.settings.run_id}" if job.settings.run_id else ""
+    )
+    source = Source(head=work.head, run=job.settings.run_id, attempt=job.settings.run_attempt, link=link)
+    return show(job, job.repository, report, Place(number=work.number, source=source, text=_text(job)))
+
+
+def show(job: Job, repository: Repository, report: Report, place: Place) -> str | None:
+    """Show a report at a place; the address of the comment, if there is one."""
+    url: list[str | None] = [None]
+
+    def comment() -> None:
+        url[0] = comments.publish(
+            repository,
+            report,
+            number=place.number,
+            source=place.source,
+            when=job.settings.comment,
+            label=waiver.LABEL,
+        )
+
+    def check() -> None:
+        marks = checks.marks_of(report, path=job.settings.config, text=place.text)
+        checks.publish(repository, report, source=place.source, marks=marks)
+
+    _try(job, comment, title="The pull request could not be commented on")
+    _try(job, check, title="The check run could not be made")
+    _try(job, lambda: checks.status(repository, report, source=place.source), title="The commit status could not be set")
+    return url[0]
+
+
+def needed(job: Job) -> Repository:
+    """The repository on GitHub.
+
+    Raises:
+        UsageError: There is no token.
+    """
+    if job.repository is None:
+        raise UsageError("there is no token for GitHub", where="with: token", fix="with:\n  token: ${{ github.token }}")
+    return job.repository
+
+
+def _try(job: Job, do: Callable[[], None], *, title: str) -> None:
+    try:
+        do()
+    except MetricgateError as error:
+        job.runner.annotate("warning", str(error), title=title)
+
+
+def _text(job: Job) -> str:
+    """The change's own configuration file; empty where it can't be read, so that annotations stand at its first line."""
+    file: Path = (job.settings.workspace / job.settings.config).resolve()
+    if not file.is_relative_to(job.settings.workspace.resolve()) or not file.is_file() or file.stat().st_size > MAX_BYTES:
+        return ""
+    return file.read_text(encoding="utf-8", errors="replace")
