@@ -99,7 +99,7 @@ def report(verdict: str = "pass", *, name: str = "digits-cnn", **changes: object
         candidate=0.93,
         difference=-0.02,
         interval=IntervalInfo(low=-0.03, high=-0.01, level=0.95),
-        outcome=verdict,  # type: ignore[arg-type]  # checked by pydantic
+        outcome=verdict,
         reason="accuracy fell by 0.02",
     )
     fields: dict[str, object] = {

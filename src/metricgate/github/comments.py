@@ -104,8 +104,10 @@ def publish(
         pull = _pull(repository, number)
         if pull.repository != repository.full_name:  # renamed: GitHub forwards what reads, and nothing that writes
             repository = api.repository(pull.repository)
-        if not ours and pull.comments > 100:
-            # While we turned the pages, a comment on an earlier page may have gone, and ours moved to a page that we had.
+        turned = not ours and pull.comments > 100
+        if turned or source.head != pull.head:
+            # While we turned the pages, a comment on an earlier page may have gone, and ours moved to a page that we had. And
+            # whoever pushed the newer commit may have reported on it since we looked.
             ours = find(repository, report.name, number=number, logins=logins)
         plan = decide(report, ours, source=source, pull=pull, when=when, label=label)
         try:
@@ -148,7 +150,8 @@ def decide(report: Report, ours: Sequence[Ours], *, source: Source, pull: Pull, 
     delete = tuple(each for each in ours if each is not keep)
     if (source.head == pull.head, source.order) < newest.rank(pull.head):
         return Plan(write=None if newest is keep else newest.body.text, keep=keep, delete=delete)
-    same = keep.body.same(body) and (when != "always" or keep.body.state == body.state)
+    known = keep.body.state
+    same = known is not None and keep.body.same(body) and (when != "always" or known == body.state)
     return Plan(write=None if same else body.text, keep=keep, delete=delete)
 
 

@@ -58,7 +58,9 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class _Labeled:
+class Labeled:
+    """Who put the label on last, and when."""
+
     login: str
     when: datetime
 
@@ -87,7 +89,7 @@ def decide(repository: Repository, *, number: int, head: str, evidence: Evidence
     shown = plain.text(label)
     if labeled is None:
         return Decision(reason=f"GitHub has no record of who put the label `{shown}` on; take it off and put it on again.")
-    if not _meant(evidence, labeled, head=head, present=present, label=label):
+    if not meant(evidence, labeled, head=head, present=present, label=label):
         return Decision(
             reason=f"The label `{shown}` was put on for an earlier commit. To accept this one, take it off and put it on again."
         )
@@ -100,8 +102,16 @@ def decide(repository: Repository, *, number: int, head: str, evidence: Evidence
     return Decision(waiver=Waiver(by=labeled.login, at=moment, commit=head))
 
 
-def _meant(evidence: Evidence, labeled: _Labeled, *, head: str, present: str, label: str) -> bool:
-    """Whether the label was put on the commit ``head``."""
+def meant(evidence: Evidence, labeled: Labeled, *, head: str, present: str, label: str) -> bool:
+    """Whether the label was put on the commit that is judged; pure.
+
+    Args:
+        evidence: What can show it.
+        labeled: Who put the label on last.
+        head: The commit that was judged.
+        present: The pull request's last commit by now.
+        label: The label.
+    """
     remembered = evidence.remembered
     if remembered is not None and remembered.commit == head:
         return True
@@ -115,12 +125,12 @@ def _meant(evidence: Evidence, labeled: _Labeled, *, head: str, present: str, la
     return evidence.since is not None and labeled.when >= evidence.since
 
 
-def _last_labeled(repository: Repository, *, number: int, label: str) -> _Labeled | None:
-    def of(event: IssueEvent) -> _Labeled | None:
+def _last_labeled(repository: Repository, *, number: int, label: str) -> Labeled | None:
+    def of(event: IssueEvent) -> Labeled | None:
         if event.event != "labeled" or not _same(event.label.name, label):
             return None
         login = getattr(event.actor, "login", None)  # a deleted account may be null
-        return _Labeled(login, event.created_at) if login else None
+        return Labeled(login, event.created_at) if login else None
 
     events = repository.ask(
         lambda repo: [of(event) for event in repo.get_issue(number).get_events()],
