@@ -21,8 +21,8 @@ from jsonschema.protocols import Validator
 
 TRIMMED = Path(__file__).with_name("openapi.json")
 JSON = "application/json"
-# Error answers that an operation does not list look like this, everywhere.
-_BASIC_ERROR = {"$ref": "#/components/schemas/basic-error"}
+# Not every operation lists all errors that it answers; those look like these, everywhere.
+_ERROR = {"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("basic-error", "validation-error")]}
 # These parameters may hold slashes that nobody quoted.
 _GREEDY = frozenset({"ref", "path", "base", "head", "basehead", "name"})
 
@@ -149,7 +149,7 @@ class Contract:
             if status < 400 and operation and not (status in {301, 307} and body is not None):
                 yield f"GitHub describes no answer {status}"
                 return
-            schema: Mapping[str, Any] = _BASIC_ERROR
+            schema: Mapping[str, Any] = _ERROR
         elif "content" in described:
             schema = next(iter(described["content"].values()))["schema"]
         else:

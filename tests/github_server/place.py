@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
-from github import Auth, Github, GithubException
+from github import Auth, Github, GithubException, GithubRetry
 from github.Repository import Repository as Client
 
 from tests.github_server.repository import Repository
@@ -36,7 +36,7 @@ class Place:
         """A workflow's token, which may do everything unless told otherwise."""
         return self.github.token(permissions=permissions, repository=self.repo.full_name)
 
-    def client(self, token: str = "", *, timeout: float = 5) -> Client:
+    def client(self, token: str = "", *, timeout: int = 5) -> Client:
         """The repository as PyGithub sees it."""
         return session(self.github, token or self.token(), timeout=timeout).get_repo(self.repo.full_name)
 
@@ -55,14 +55,14 @@ def opened() -> Iterator[Place]:
         yield Place(github, repo, tuple(history))
 
 
-def session(github: GitHubServer, token: str, *, timeout: float = 5) -> Github:
-    """PyGithub that asks for nothing before it must, waits for nothing and tries nothing twice."""
+def session(github: GitHubServer, token: str, *, timeout: int = 5, retry: GithubRetry | None = None) -> Github:
+    """PyGithub that asks for nothing before it must, waits for nothing and, unless told so, tries nothing twice."""
     return Github(
         auth=Auth.Token(token),
         base_url=github.url,
         per_page=100,
-        retry=None,
-        timeout=timeout,  # type: ignore[arg-type] - requests takes fractions too
+        retry=retry,
+        timeout=timeout,
         seconds_between_requests=0,
         seconds_between_writes=0,
         lazy=True,
