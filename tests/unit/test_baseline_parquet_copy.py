@@ -44,7 +44,7 @@ def check_same(file: Path, made: Path) -> None:
     np.testing.assert_array_equal(first.codes, second.codes)
 
 
-IDS = {
+IDS: Mapping[str, Sequence[object]] = {
     "names": ["a", "b", "c"],
     "numbers": [1, 2, 3],
     "leading zeros": ["001", "002", "010"],
@@ -52,7 +52,7 @@ IDS = {
     "wide": [2**63 - 1, 2**63, 2**64],
     "decimals": [0.1, 0.25, 1e-07],
 }
-SCORES = {
+SCORES: Mapping[str, Sequence[object]] = {
     "whole": [0, 1, 1],
     "booleans": ["True", "False", "True"],
     "decimals": [0.1, 1e-09, 123456.789],
@@ -60,7 +60,7 @@ SCORES = {
     "mixed": [0, 0.5, "1"],
     "large": ["12345678901234567890", "1", "2"],
 }
-SLICES = {
+SLICES: Mapping[str, Sequence[object]] = {
     "names": ["cat", "dog", "cat"],
     "whole": ["3.0", "7", "3"],
     "booleans": ["true", "False", "True"],

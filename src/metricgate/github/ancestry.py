@@ -10,6 +10,7 @@ from github.Commit import Commit as Listed
 
 from metricgate.baseline import nearest
 from metricgate.baseline.nearest import Commit
+from metricgate.errors import StageError
 from metricgate.github.api import Repository
 from metricgate.github.failures import MissingError
 
@@ -46,6 +47,7 @@ def before(repository: Repository, commit: str) -> Iterator[Commit]:
 
     Raises:
         GitHubError: GitHub does not know the commit, or does not answer.
+        StageError: It answers something else.
     """
     pages = repository.handle.get_commits(sha=commit)
     number = 0
@@ -57,6 +59,14 @@ def before(repository: Repository, commit: str) -> Iterator[Commit]:
             doing=f"list the commits before {commit[:12]}",
             needs=_READ,
         )
+        if number == 0 and (not listed or listed[0].id != commit):
+            # PyGithub follows the redirection of a renamed repository and loses the question, so this answers another one.
+            raise StageError(
+                f"GitHub did not list the commits before {commit[:12]}, but others",
+                where=repository.full_name,
+                expected="the repository by its present name",
+                fix="run the job again; if the repository was renamed, by its new name",
+            )
         yield from listed
         if len(listed) < _PAGE:
             return

@@ -13,8 +13,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
+from github.GitBlob import GitBlob
+from github.GitCommit import GitCommit
+from github.GithubObject import NotSet
 from github.GitRef import GitRef
+from github.GitTree import GitTree
 from github.InputGitTreeElement import InputGitTreeElement
 from github.Repository import Repository as Handle
 
@@ -41,6 +46,11 @@ _LONGEST_PAUSE = 15.0
 _PLAIN_FILE = "100644"
 _READ = "contents: read"
 _WRITE = "contents: write"
+
+# PyGithub takes the redirection of a write to a renamed repository for success. A ValueError counts as an answer cut off.
+_NOT_DONE = "it was not done"
+
+Made = TypeVar("Made", GitBlob, GitTree, GitCommit)
 
 
 @dataclass(frozen=True)
@@ -138,7 +148,9 @@ class BranchFiles:
                 moving = True
                 self._move(state, commit, doing=f"{message[:1].lower()}{message[1:]}")
             except (RejectedError, UnansweredError) as error:
-                unanswered |= moving and isinstance(error, UnansweredError)
+                if isinstance(error, UnansweredError):
+                    unanswered |= moving
+                    self._follow()
                 # Refused though the branch is where it was: either a listing came late, or no rule of the repository lets us.
                 troubles[state.commit] += 1
                 if troubles[state.commit] > self._refusals:
@@ -152,6 +164,18 @@ class BranchFiles:
             where=self._repository.full_name,
             fix="run the job again when fewer run at the same time",
         )
+
+    def _follow(self) -> None:
+        """Use the present name of a repository that was renamed."""
+        api, known = self._repository.api, self._repository.full_name
+
+        def name(handle: Handle) -> str:
+            handle.id  # noqa: B018 - makes the lazy object ask; until then it only says what it was told
+            return handle.full_name
+
+        present = api.repository(known).ask(name, doing="look for the repository", needs="metadata: read")
+        if present != known:
+            self._repository = api.repository(present)
 
     def _listed(self) -> Mapping[str, str]:
         return self.paths() if self._state is None else _shown(self._state)
@@ -174,10 +198,19 @@ class BranchFiles:
         """The blobs of a tree, or of a commit's."""
         items, whole = self._tree(tree, recursive=True)
         if not whole:  # more than GitHub lists at once: folder by folder then
-            items, _ = self._tree(tree, recursive=False)
+            items, whole = self._tree(tree, recursive=False)
+            if not whole:
+                raise StageError(
+                    f"the folder {under or '/'} of the branch {self._branch} has more files than GitHub lists",
+                    where=self._repository.full_name,
+                    fix="give the store another branch in metricgate.yaml:\nbaseline: {branch: metricgate-2}",
+                )
         found = {f"{under}{path}": sha for path, kind, sha in items if kind == "blob"}
+        # Of a renamed repository PyGithub follows the redirection and loses what stands behind the question mark, so that only
+        # the first level comes back. Git keeps no empty folders: one with nothing under it was not listed.
+        listed = {path.rpartition("/")[0] for path, _, _ in items}
         for path, kind, sha in items:
-            if kind == "tree" and not whole:
+            if kind == "tree" and path not in listed:
                 found |= self._list(sha, under=f"{under}{path}/")
         return found
 
@@ -196,10 +229,9 @@ class BranchFiles:
         at = state.commit
 
         def make(handle: Handle) -> str:
-            if at is None:
-                return handle.create_git_commit(message, handle.create_git_tree(elements), []).sha
-            parent = handle.get_git_commit(at)
-            return handle.create_git_commit(message, handle.create_git_tree(elements, parent.tree), [parent]).sha
+            parents = [] if at is None else [handle.get_git_commit(at)]
+            tree = handle.create_git_tree(elements, parents[0].tree if parents else NotSet)
+            return _done(handle.create_git_commit(message, _done(tree), parents)).sha
 
         return self._repository.tell(make, doing=f"write a commit for the branch {self._branch}", needs=_WRITE)
 
@@ -216,7 +248,7 @@ class BranchFiles:
             encoded = base64.b64encode(content).decode()
             # A blob is named by its content: the same one twice is one.
             self._repository.ask(
-                lambda handle: handle.create_git_blob(encoded, "base64").sha, doing=f"write {path}", needs=_WRITE
+                lambda handle: _done(handle.create_git_blob(encoded, "base64")), doing=f"write {path}", needs=_WRITE
             )
             self._uploaded.add(blob)
         return blob
@@ -224,11 +256,20 @@ class BranchFiles:
     def _move(self, state: _State, commit: str, *, doing: str) -> None:
         def move(handle: Handle) -> None:
             if state.ref is None:
-                handle.create_git_ref(f"refs/heads/{self._branch}", commit)
+                ref = handle.create_git_ref(f"refs/heads/{self._branch}", commit)
             else:
-                state.ref.edit(commit, force=False)
+                ref = state.ref
+                ref.edit(commit, force=False)
+            if ref.object.sha != commit:
+                raise ValueError(_NOT_DONE)
 
         self._repository.tell(move, doing=f"{doing} on the branch {self._branch}", needs=_WRITE)
+
+
+def _done(made: Made) -> Made:
+    if not made.sha:
+        raise ValueError(_NOT_DONE)
+    return made
 
 
 def _shown(state: _State) -> Mapping[str, str]:
