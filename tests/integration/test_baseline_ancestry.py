@@ -95,7 +95,7 @@ def test_a_page_that_is_lost_is_asked_for_again(github: GitHubServer, repository
     commits = repository.commits(150)[::-1]
     repository.branch("main", commits[0])
     for kind in ("drop_after", "truncate", "cut"):
-        github.faults.add(Fault(method="GET", path="/commits$", kind=kind, after=1))  # type: ignore[arg-type]
+        github.faults.add(Fault(method="GET", path="/commits$", kind=kind, after=1))
     assert [each.id for each in ancestry.before(handle, commits[0])] == commits
 
 

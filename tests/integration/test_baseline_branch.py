@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -99,14 +100,8 @@ def test_a_lost_race_is_begun_again_with_what_the_other_wrote(
     branch: Open, github: GitHubServer, repository: Repository
 ) -> None:
     put(branch(), x=b"1")
-    for after in range(3):
-        fault = Fault(
-            method="PATCH",
-            path="/git/refs/",
-            kind="callback",
-            callback=lambda after=after: put(branch(), **{f"y{after}": b"2"}),
-        )
-        github.faults.add(fault)
+    for name in ("y0", "y1", "y2"):
+        github.faults.add(race(functools.partial(put, branch(), **{name: b"2"})))
     assert put(branch(), x=b"\x00", z=b"\x01")
     assert repository.files("metricgate").keys() == {"README.md", "a/x", "a/y0", "a/y1", "a/y2", "a/z"}
     assert repository.files("metricgate")["a/x"] == b"\x00"
@@ -120,10 +115,8 @@ def test_a_lost_race_for_making_the_branch(branch: Open, github: GitHubServer, r
 
 def test_contents_are_sent_once_however_often_the_race_is_lost(branch: Open, github: GitHubServer) -> None:
     put(branch(), x=b"1")
-    for _ in range(3):
-        github.faults.add(
-            Fault(method="PATCH", path="/git/refs/", kind="callback", callback=lambda: put(branch(), y=bytes([7])))
-        )
+    for number in range(3):
+        github.faults.add(race(functools.partial(put, branch(), y=bytes([number]))))
     github.forget_requests()
     put(branch(), x=b"\xff")
     assert sum(request.path.endswith("/git/blobs") for request in github.requests) == 1
@@ -264,7 +257,7 @@ def test_a_folder_that_github_never_lists_whole_is_told(branch: Open, github: Gi
 def test_scores_too_large_for_a_branch_say_where_they_could_go(tmp_path: Path, branch: Open, github: GitHubServer) -> None:
     recording.write_run(tmp_path / "runs", commit=A)
     files = branch()
-    files.largest = 100  # type: ignore[misc]
+    files.largest = 100
     with pytest.raises(MetricgateError) as caught:
         RunStore(files).record(NAME, A, tmp_path / "runs", config=CONFIG, clock=Clock())
     assert "baseline: {scores: s3://bucket/path}" in str(caught.value)
