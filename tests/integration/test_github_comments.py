@@ -104,7 +104,7 @@ def test_few_requests_for_an_update_among_three_hundred_comments(place: Scene) -
     assert place.calls() == [*["GET issues/1/comments"] * 3, "GET pulls/1"]
     place.github.forget_requests()
     publish(place, "pass", run=2)
-    assert len(place.github.requests) == 5
+    assert len(place.github.requests) == 6
     assert about(place).verdict == "pass"
 
 
@@ -197,6 +197,14 @@ def test_a_commit_pushed_while_we_looked_counts(place: Scene) -> None:
     publish(place, "pass", run=2, head=old)
     assert about(place).head == place.head
     assert about(place).verdict == "fail"
+
+
+@pytest.mark.parametrize("path", [r"/pulls/1$", r"/issues/comments/\d+$"])
+def test_a_later_run_for_the_same_commit_that_reported_while_we_looked_counts(place: Scene, path: str) -> None:
+    publish(place, "pass", run=1)
+    place.github.faults.add(Fault(kind="callback", method="GET", path=path, callback=lambda: publish(place, "fail", run=5)))
+    publish(place, "inconclusive", run=3)
+    assert about(place).run == 5
 
 
 # Duplicates

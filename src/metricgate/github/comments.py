@@ -1,8 +1,8 @@
 """Our comment on a pull request: found by its marker and our own login, written once, kept up to date, healed.
 
 Any number of runs may do this at the same time. Each looks, decides and writes, and looks again where another one may have
-done the same meanwhile. GitHub offers no write on condition, so one gap stays: between the look at the pull request's last
-commit and the write right after it, a newer commit would have to be pushed, judged and reported.
+done the same meanwhile. GitHub offers no write on condition, so one gap stays: another run that writes between our last look at
+the comment and our write right after it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ When = Literal["always", "on_change", "on_problem", "never"]
 
 READS = "pull-requests: read"
 WRITES = "pull-requests: write"
+
+LOOKS = 10
+"""How often to look again because the comment changes all the time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +100,9 @@ def publish(
     logins = {api.login}
     tries = api.tries()
     made = False
+    looks = 0
     while True:
+        looks += 1
         ours = find(repository, report.name, number=number, logins=logins)
         if made and len(ours) == 1:
             return ours[0].url
@@ -116,6 +121,8 @@ def publish(
                 made = True
                 continue  # another run may have done the same
             if plan.write is not None and plan.keep is not None:
+                if looks < LOOKS and _text(repository, number, plan.keep.id) != plan.keep.body.text:
+                    continue  # another run has written meanwhile, perhaps something newer
                 _edit(repository, number, plan.keep.id, plan.write)
         except (UnansweredError, MissingError) as error:
             # Nobody knows whether it is done, or somebody deleted the comment: look before writing again.
@@ -201,6 +208,12 @@ def _create(repository: Repository, number: int, text: str) -> str:
     """Write a new comment, and return whose it is: an app's own token can't ask beforehand."""
     return repository.tell(
         lambda repo: repo.get_issue(number).create_comment(text).user.login, doing=f"comment on #{number}", needs=WRITES
+    )
+
+
+def _text(repository: Repository, number: int, id_: int) -> str:
+    return repository.ask(
+        lambda repo: repo.get_issue(number).get_comment(id_).body, doing=f"read our comment on #{number}", needs=READS
     )
 
 
