@@ -1,7 +1,8 @@
 """Runs the real actions with `act`, in scratch repositories, on the machine itself, without containers.
 
 What differs from GitHub is put right here: `act` cannot resolve `$/`, sets `INPUT_*` where GitHub sets none, and has no
-artifact storage of GitHub's protocol without a server; the remote actions are stood in for by small local ones.
+artifact storage of GitHub's protocol without a server; the remote actions are stood in for by small local ones. GitHub's API is
+the one on localhost, with one token for all jobs.
 """
 
 import json
@@ -11,12 +12,15 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.github_server import GitHubServer
+from tests.github_server import Repository as Remote
+from tests.github_server.mirror import mirror
 
 from metricgate import __version__
 from metricgate.github import reference
@@ -25,6 +29,8 @@ PROJECT = Path(__file__).parents[2]
 STAND_INS = Path(__file__).parent / "stand_ins"
 RELEASE = f"v{__version__}"
 REMOTE = "https://github.com/acme/model"
+NUMBER = 7
+PERMISSIONS = {"contents": "write", "pull_requests": "write", "checks": "write", "statuses": "write", "actions": "read"}
 
 
 # `act` splits the path of the script that it runs at spaces, which GitHub's runner does not.
@@ -59,9 +65,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Repository:
-    """A scratch repository with a model of twenty lines."""
+    """A scratch repository with a model of twenty lines, and what GitHub knows of it."""
 
     root: Path
+    github: GitHubServer
+    remote: Remote
 
     def git(self, *arguments: str) -> str:
         identity = ["-c", "user.name=T", "-c", "user.email=t@example.com", "-c", "commit.gpgsign=false"]
@@ -94,10 +102,16 @@ class Repository:
         self.git("checkout", "--quiet", "--detach", "main")
         self.git("merge", "--quiet", "--no-ff", "--message", f"Merge {head} into {base}", head)
         name = REMOTE.removeprefix("https://github.com/")
+        mirror(self.remote, self.root)
+        if NUMBER in self.remote.pulls:
+            self.remote.push(NUMBER, head)
+        else:
+            self.remote.pull(number=NUMBER, head=head, head_ref=branch, head_repository="stranger/model" if fork else "")
         return {
+            "action": "synchronize",
             "repository": {"full_name": name},
             "pull_request": {
-                "number": 7,
+                "number": NUMBER,
                 "base": {"sha": base, "ref": "main", "repo": {"full_name": name}},
                 "head": {"sha": head, "ref": branch, "repo": {"full_name": "stranger/model" if fork else name}},
             },
@@ -119,7 +133,17 @@ class Act:
     home: Path
     environ: Mapping[str, str] = field(default_factory=dict)
 
-    def run(self, repository: Repository, event_name: str, event: Mapping[str, object]) -> Outcome:
+    def run(
+        self,
+        repository: Repository,
+        event_name: str,
+        event: Mapping[str, object],
+        *,
+        permissions: Mapping[str, str] = PERMISSIONS,
+    ) -> Outcome:
+        """Run the repository's workflow on an event, with a token of those permissions for all jobs."""
+        mirror(repository.remote, repository.root)
+        token = repository.github.token(permissions=permissions, repository=repository.remote.full_name)
         folder = repository.root.parent
         artifacts = folder / "artifacts"
         artifacts.mkdir(exist_ok=True)
@@ -134,7 +158,8 @@ class Act:
             *("--action-cache-path", self.home),
             *(f"--platform={label}=-self-hosted" for label in labels),
             *("--env", f"STAND_IN_ARTIFACTS={artifacts}"),
-            *("--secret", "GITHUB_TOKEN=ghs_not_a_real_token"),
+            *("--env", f"STAND_IN_API_URL={repository.github.url}"),
+            *("--secret", f"GITHUB_TOKEN={token}"),
             *(f"--local-repository={name}={path}" for name, path in self._repositories()),
         ]
         finished = subprocess.run(
@@ -209,8 +234,9 @@ def _metricgate(home: Path) -> Path:
     workflow = folder / ".github" / "workflows" / "model-ci.yml"
     workflow.write_text(re.sub(r"uses: \$/(\S+)", rf"uses: {reference.SLUG}/\1@{RELEASE}", workflow.read_text()))
     script = folder / "actions" / "setup" / "run.sh"
-    # GitHub gives composite steps no INPUT_*: whatever relies on what `act` sets would fail here.
-    script.write_text(script.read_text().replace("set -euo pipefail\n", 'set -euo pipefail\nunset "${!INPUT_@}"\n', 1))
+    # GitHub gives composite steps no INPUT_*: whatever relies on what `act` sets would fail here. And `act` knows one API only.
+    here = 'unset "${!INPUT_@}"\nexport GITHUB_API_URL="$STAND_IN_API_URL"\n'
+    script.write_text(script.read_text().replace("set -euo pipefail\n", f"set -euo pipefail\n{here}", 1))
     return folder
 
 
@@ -259,16 +285,17 @@ MODEL = {
 
 
 @pytest.fixture
-def repository(tmp_path: Path) -> Callable[[str], Repository]:
+def repository(tmp_path: Path) -> Iterator[Callable[[str], Repository]]:
     """Makes the scratch repository with a workflow."""
 
     def make(workflow: str) -> Repository:
         root = tmp_path / "a model's repository"
         root.mkdir()
-        made = Repository(root)
+        made = Repository(root, github, github.repository(REMOTE.removeprefix("https://github.com/")))
         made.git("init", "--quiet", "--initial-branch", "main")
         made.git("remote", "add", "origin", REMOTE)
         made.commit("A model", {**MODEL, ".github/workflows/model.yml": workflow})
         return made
 
-    return make
+    with GitHubServer() as github:
+        yield make

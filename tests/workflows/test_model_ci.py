@@ -13,6 +13,7 @@ from metricgate import init
 if TYPE_CHECKING:
     from tests.workflows.conftest import Act, Outcome, Repository
 
+NUMBER = 7
 pytestmark = pytest.mark.slow
 
 # What `metricgate init` writes, and a job that wants to know the verdict.
@@ -27,6 +28,7 @@ WORKFLOW = (
         env: {VERDICT: "${{ needs.model.outputs.verdict }}"}
 """
 )
+TRAINED = {"find": "success", "train": "success", "baseline": "success"}
 HARM = ("train.py", "weight = 1.0", "weight = 1.1")
 REFACTORING = ("train.py", "weight = 1.0 + random.Random(seed).gauss(0, 0.01)", "weight = random.Random(seed).gauss(1.0, 0.01)")
 
@@ -44,15 +46,34 @@ def report(outcome: Outcome) -> dict[str, Any]:
 def test_a_harmful_pull_request_is_blocked_by_the_judging_job(act: Act, scratch: Repository) -> None:
     scratch.change("faster", scratch.replace(*HARM))
     outcome = act.run(scratch, "pull_request", scratch.pull_request("faster"))
-    assert outcome.jobs == {"train": "success", "baseline": "success", "judge": "failure"}
+    assert outcome.jobs == {**TRAINED, "judge": "failure"}
     assert "❌ tiny: accuracy fell" in outcome.summaries
     assert report(outcome)["verdict"] == "fail"
+    (comment,) = scratch.remote.comments(NUMBER)
+    assert "❌ tiny: accuracy fell" in comment["body"]
+    assert [check["conclusion"] for check in scratch.remote.check_runs(scratch.git("rev-parse", "faster"))] == ["failure"]
+
+
+def test_a_push_is_recorded_and_the_next_change_is_compared_with_it(act: Act, scratch: Repository) -> None:
+    pushed = act.run(scratch, "push", {"ref": "refs/heads/main"})
+    assert pushed.jobs == {"train": "success", "judge": "success", "record": "success", "after": "success"}
+    scratch.change("faster", scratch.replace(*HARM))
+    outcome = act.run(scratch, "pull_request", scratch.pull_request("faster"))
+    assert outcome.jobs == {"find": "success", "train": "success", "judge": "failure"}, "no baseline had to be trained"
+    assert report(outcome)["baseline"]["commits_before"] == 0
+    assert "the merge-base, recorded 20" in scratch.remote.comments(NUMBER)[0]["body"]
 
 
 def test_a_harmless_pull_request_is_green_and_its_verdict_arrives(act: Act, scratch: Repository) -> None:
     scratch.change("tidy", scratch.replace(*REFACTORING))
     outcome = act.run(scratch, "pull_request", scratch.pull_request("tidy"))
-    assert outcome.jobs == {"train": "success", "baseline": "success", "judge": "success", "after": "success"}
+    assert outcome.jobs == {
+        "find": "success",
+        "train": "success",
+        "baseline": "success",
+        "judge": "success",
+        "after": "success",
+    }
     assert "the verdict arrived as <pass>" in outcome.log
     assert report(outcome)["baseline"]["commit"] == scratch.git("rev-parse", "main")
 
@@ -60,12 +81,12 @@ def test_a_harmless_pull_request_is_green_and_its_verdict_arrives(act: Act, scra
 def test_a_merge_group_is_judged_too(act: Act, scratch: Repository) -> None:
     scratch.change("faster", scratch.replace(*HARM))
     outcome = act.run(scratch, "merge_group", scratch.merge_group("faster"))
-    assert outcome.jobs == {"train": "success", "baseline": "success", "judge": "failure"}
+    assert outcome.jobs == {**TRAINED, "judge": "failure"}
 
 
 def test_a_push_is_trained_and_kept_without_a_baseline(act: Act, scratch: Repository) -> None:
     outcome = act.run(scratch, "push", {})
-    assert outcome.jobs == {"train": "success", "judge": "success", "after": "success"}
+    assert outcome.jobs == {"train": "success", "judge": "success", "record": "success", "after": "success"}
     kept = {str(path.relative_to(outcome.artifacts)) for path in outcome.artifacts.rglob("*") if path.is_file()}
     for seed in range(3):
         assert {f"model-candidate/seed-{seed}/{name}" for name in ("run.json", "scores.csv")} <= kept
@@ -75,14 +96,14 @@ def test_a_push_is_trained_and_kept_without_a_baseline(act: Act, scratch: Reposi
 def test_a_training_that_fails_never_counts_as_a_pass(act: Act, scratch: Repository) -> None:
     scratch.change("broken", {"train.py": "raise SystemExit(9)\n"})
     outcome = act.run(scratch, "pull_request", scratch.pull_request("broken"))
-    assert outcome.jobs == {"train": "failure", "baseline": "success", "judge": "failure"}
+    assert outcome.jobs == {"find": "success", "train": "failure", "baseline": "success", "judge": "failure"}
     assert "the job `train` failed" in outcome.summaries
 
 
 def test_code_from_a_fork_is_not_run_and_not_passed(act: Act, scratch: Repository) -> None:
     scratch.change("patch", scratch.replace(*REFACTORING))
     outcome = act.run(scratch, "pull_request", scratch.pull_request("patch", fork=True))
-    assert outcome.jobs == {"judge": "failure"}
+    assert outcome.jobs == {"find": "success", "judge": "failure"}
     assert "code from a fork is not run on these runners" in outcome.summaries
 
 
@@ -92,7 +113,13 @@ def test_the_first_pull_request_with_a_model_has_no_baseline_and_says_so(act: Ac
     scratch.git("commit", "--quiet", "--message", "No model yet")
     scratch.change("first", files)
     outcome = act.run(scratch, "pull_request", scratch.pull_request("first"))
-    assert outcome.jobs == {"train": "success", "baseline": "success", "judge": "success", "after": "success"}
+    assert outcome.jobs == {
+        "find": "success",
+        "train": "success",
+        "baseline": "success",
+        "judge": "success",
+        "after": "success",
+    }
     assert report(outcome)["verdict"] == "not_comparable"
     assert "judged by its own policy" in outcome.summaries
 
@@ -101,6 +128,6 @@ def test_a_second_job_finds_the_environment_of_the_first(act: Act, scratch: Repo
     first = act.run(scratch, "push", {})
     second = act.run(scratch, "push", {})
     assert "installing the locked environment" not in second.log
-    assert first.jobs == second.jobs == {"train": "success", "judge": "success", "after": "success"}
+    assert first.jobs == second.jobs == {"train": "success", "judge": "success", "record": "success", "after": "success"}
     environments = [path for path in (act.home / "tool_cache" / "metricgate").iterdir() if path.is_dir()]
     assert len(environments) == 1, "parallel jobs made one environment, and left nothing half built"
