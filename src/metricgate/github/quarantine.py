@@ -7,6 +7,7 @@ its memory, processor time, files and life. Its answer is a report, or why there
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import resource
@@ -28,9 +29,10 @@ from metricgate.errors import ConfigError, MetricgateError, StageError
 from metricgate.formats import scores
 from metricgate.github.archive import ArtifactError
 from metricgate.report import document, plain
-from metricgate.report.document import Report
+from metricgate.report.document import Origin, Report
 
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
+_POLICY_LENGTH = 100_000
 _MOST_CHANGES = 100
 _CHANGE_LENGTH = 300
 _MOST_METRICS = 1_000
@@ -58,9 +60,9 @@ class Limits:
     rows: int = 5_000_000
     columns: int = 1_000
     row_groups: int = 100_000
-    memory_bytes: int = 6_000_000_000
-    cpu_seconds: int = 900
-    seconds: float = 600.0
+    memory_bytes: int = 4_000_000_000
+    cpu_seconds: int = 600
+    seconds: float = 300.0
     file_bytes: int = 4_000_000_000
     report_bytes: int = 64_000_000
 
@@ -73,6 +75,7 @@ class Task(pydantic.BaseModel):
         baseline: The folder with the baseline's; None where there is none.
         baseline_recorded: Whether those come from the store, and are not hostile.
         history: Recorded runs of the main branch, for the training noise; None without.
+        origin: Where a recorded baseline comes from; None for another one.
         policy: The text of the base commit's configuration, which judges; None where that commit has none.
         change: The text of the change's own configuration; None where it has none.
         path: What the configuration is called in messages.
@@ -86,6 +89,7 @@ class Task(pydantic.BaseModel):
     baseline: Path | None = None
     baseline_recorded: bool = False
     history: Path | None = None
+    origin: Origin | None = None
     policy: str | None
     change: str | None
     path: str = FILE_NAME
@@ -120,6 +124,20 @@ def compare(task: Task) -> Report:
         answer = _read(scratch / "answer.json", most=task.limits.report_bytes)
         if answer is None:
             raise _explained(ended, task.limits, log=_tail(scratch / "log.txt"))
+    return _report_of(answer)
+
+
+def compare_here(task: Task) -> Report:
+    """Compare in this process, without its limits and without what the child would be spared: for runs that are no danger.
+
+    Raises:
+        ArtifactError: As ``compare``.
+        StageError: As ``compare``.
+    """
+    return _report_of(_answer(task))
+
+
+def _report_of(answer: _Answer) -> Report:
     if answer.report is not None:
         return answer.report
     refusal = answer.refusal or _Refusal(kind="other", found="the comparison gave no answer")
@@ -213,21 +231,26 @@ def main(arguments: Sequence[str], source: IO[bytes]) -> int:
     """The child: read a task, write an answer."""
     task = Task.model_validate_json(source.read())
     _confine(task.limits)
-    try:
-        answer = _Answer(report=_compare(task))
-    except MetricgateError as error:
-        folder = str(task.candidate.parent)
-        said = {key: getattr(error, key).replace(folder + os.sep, "") for key in ("found", "expected", "where", "fix")}
-        answer = _Answer(refusal=_Refusal(kind="other" if isinstance(error, ConfigError) else "hostile", **said))
-    except MemoryError:
-        answer = _Answer(refusal=_Refusal(kind="hostile", found="comparing the runs takes more memory than there is for it"))
-    except Exception as error:  # noqa: BLE001 - whatever hostile data makes our code stumble over is the data's fault
-        answer = _Answer(refusal=_Refusal(kind="hostile", found=f"the runs can't be compared ({type(error).__name__})"))
-    runs.write_text(Path(arguments[0]), answer.model_dump_json(by_alias=True))
+    runs.write_text(Path(arguments[0]), _answer(task).model_dump_json(by_alias=True))
     return 0
 
 
+def _answer(task: Task) -> _Answer:
+    try:
+        return _Answer(report=_compare(task))
+    except MetricgateError as error:
+        folder = str(task.candidate.parent)
+        said = {key: getattr(error, key).replace(folder + os.sep, "") for key in ("found", "expected", "where", "fix")}
+        return _Answer(refusal=_Refusal(kind="other" if isinstance(error, ConfigError) else "hostile", **said))
+    except MemoryError:
+        return _Answer(refusal=_Refusal(kind="hostile", found="comparing the runs takes more memory than there is for it"))
+    except Exception as error:  # noqa: BLE001 - whatever hostile data makes our code stumble over is the data's fault
+        return _Answer(refusal=_Refusal(kind="hostile", found=f"the runs can't be compared ({type(error).__name__})"))
+
+
 def _confine(limits: Limits) -> None:
+    # It outlives nobody: should the parent be killed, the alarm ends the child.
+    signal.setitimer(signal.ITIMER_REAL, limits.seconds + 10)
     wanted = {
         resource.RLIMIT_AS: limits.memory_bytes,
         resource.RLIMIT_CPU: limits.cpu_seconds,
@@ -254,6 +277,7 @@ def _compare(task: Task) -> Report:
         history=task.history,
         policy_changes=changes,
         warnings=(*warnings, *task.warnings),
+        origin=task.origin,
     )
     document.to_json(report)  # all its numbers can be written
     return report
@@ -264,6 +288,7 @@ def _policy(task: Task) -> tuple[Config, Sequence[str], Sequence[str]]:
     if task.policy is None:
         if task.change is None:
             raise ConfigError("neither the change nor the commit that it goes into has one", where=task.path)
+        _check_unfolded(task.change, task.path)
         own = config_file.loads(task.change, source=task.path, default_name=task.default_name)
         return own, (), (f"There is no {task.path} at the base commit: this change is judged by its own policy.",)
     config = config_file.loads(task.policy, source=f"{task.path} at the base commit", default_name=task.default_name)
@@ -272,6 +297,7 @@ def _policy(task: Task) -> tuple[Config, Sequence[str], Sequence[str]]:
     if task.change == task.policy:
         return config, (), ()
     try:
+        _check_unfolded(task.change, task.path)
         own = config_file.loads(task.change, source=task.path, default_name=task.default_name)
     except ConfigError as error:
         reason = plain.text(str(error).splitlines()[0], limit=_CHANGE_LENGTH)
@@ -279,6 +305,30 @@ def _policy(task: Task) -> tuple[Config, Sequence[str], Sequence[str]]:
     changes = [plain.text(change, limit=_CHANGE_LENGTH) for change in own.policy_changes(config)]
     more = [f"… and {len(changes) - _MOST_CHANGES:,} more"] if len(changes) > _MOST_CHANGES else []
     return config, (*changes[:_MOST_CHANGES], *more), ()
+
+
+def _check_unfolded(text: str, path: str) -> None:
+    """Refuse YAML of a few lines whose aliases stand for more than there is memory.
+
+    Raises:
+        ConfigError: It is too large, folded or not.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    if len(text) > _POLICY_LENGTH:
+        raise ConfigError(f"the file has {len(text):,} characters", where=path, expected="a short YAML file")
+    try:
+        waiting = [YAML(typ="safe", pure=True).load(text)]
+    except (YAMLError, ValueError, RecursionError):
+        return  # whoever reads it next says what is wrong
+    for count in itertools.count():
+        if not waiting:
+            return
+        if count > _POLICY_LENGTH:
+            raise ConfigError("its aliases stand for too much", where=path, expected="a short YAML file")
+        value = waiting.pop()
+        waiting.extend(value.values() if isinstance(value, dict) else value if isinstance(value, list) else ())
 
 
 def _inspect(folder: Path, limits: Limits) -> None:

@@ -37,7 +37,7 @@ def headline(report: Report) -> str:
         more = f", and {len(failed) - 1} more rule{'s'[: len(failed) != 2]} failed" if len(failed) > 1 else ""
         return f"{icon} {report.name}: {_what_failed(failed[0])}{more}"
     if report.verdict == "not_comparable":
-        missing = report.baseline.runs == 0
+        missing = report.baseline.runs == 0 and report.candidate.runs > 0
         return f"{icon} {report.name}: {'no baseline to compare with' if missing else 'not comparable'}"
     if report.verdict == "inconclusive":
         return f"{icon} {report.name}: not sure"
