@@ -299,6 +299,14 @@ def test_a_comment_whose_answer_takes_too_long_is_written_once(place: Scene, kin
     assert len(place.bodies()) == 1
 
 
+def test_a_list_that_lags_behind_makes_no_second_comment(place: Scene) -> None:
+    place.github.faults.add(
+        Fault(kind="callback", method="GET", path=r"/comments$", after=1, callback=place.repo.all_comments.clear)
+    )
+    assert publish(place, "fail") is not None
+    assert sum(request.method == "POST" for request in place.github.requests) == 1
+
+
 def test_a_comment_that_never_arrives_is_given_up_with_a_reason(place: Scene) -> None:
     place.github.faults.add(Fault(kind="status", status=503, method="POST", path=POST, times=99))
     with pytest.raises(UnansweredError, match="comment on #1"):

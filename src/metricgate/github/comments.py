@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from github.PullRequest import PullRequest
+from github.Repository import Repository as Handle
 
 from metricgate.github.api import Repository
 from metricgate.github.failures import MissingError, UnansweredError
@@ -99,13 +100,17 @@ def publish(
     api = repository.api
     logins = {api.login}
     tries = api.tries()
-    made = False
+    made: Ours | None = None
     looks = 0
     while True:
         looks += 1
         ours = find(repository, report.name, number=number, logins=logins)
-        if made and len(ours) == 1:
-            return ours[0].url
+        if made is not None and made.id not in [each.id for each in ours]:
+            ours.append(
+                made
+            )  # a list may lag behind; if another run has deleted it as a duplicate, deleting it again is no harm
+        if made is not None and len(ours) == 1:
+            return made.url
         pull = _pull(repository, number)
         if pull.repository != repository.full_name:  # renamed: GitHub forwards what reads, and nothing that writes
             repository = api.repository(pull.repository)
@@ -117,8 +122,8 @@ def publish(
         plan = decide(report, ours, source=source, pull=pull, when=when, label=label)
         try:
             if plan.write is not None and plan.keep is None:
-                logins.add(_create(repository, number, plan.write))
-                made = True
+                login, made = _create(repository, number, plan.write, name=report.name)
+                logins.add(login)  # an app's own token can't ask beforehand
                 continue  # another run may have done the same
             if plan.write is not None and plan.keep is not None:
                 if looks < LOOKS and _text(repository, number, plan.keep.id) != plan.keep.body.text:
@@ -204,11 +209,16 @@ def _pull(repository: Repository, number: int) -> Pull:
     return repository.ask(lambda repo: read(repo.get_pull(number)), doing=f"read #{number}", needs=READS)
 
 
-def _create(repository: Repository, number: int, text: str) -> str:
-    """Write a new comment, and return whose it is: an app's own token can't ask beforehand."""
-    return repository.tell(
-        lambda repo: repo.get_issue(number).create_comment(text).user.login, doing=f"comment on #{number}", needs=WRITES
-    )
+def _create(repository: Repository, number: int, text: str, *, name: str) -> tuple[str, Ours]:
+    """Write a new comment; whose it is, and the comment."""
+
+    def create(repo: Handle) -> tuple[str, int, str]:
+        made = repo.get_issue(number).create_comment(text)
+        return made.user.login, made.id, made.html_url
+
+    login, id_, url = repository.tell(create, doing=f"comment on #{number}", needs=WRITES)
+    body = comment.read(text, name) or Body(text=text, shown=text, state=None)
+    return login, Ours(id=id_, url=url, body=body)
 
 
 def _text(repository: Repository, number: int, id_: int) -> str:
