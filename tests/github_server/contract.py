@@ -29,9 +29,9 @@ _ERROR = {"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("basic
 # These parameters may hold slashes that nobody quoted.
 _GREEDY = frozenset({"ref", "path", "base", "head", "basehead", "name"})
 
-_FORMATS = FormatChecker(formats=())
+FORMATS = FormatChecker(formats=())
 for _name, _check in judge.FORMATS.items():
-    _FORMATS.checks(_name)(_check)
+    FORMATS.checks(_name)(_check)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,7 @@ class Contract:
                 self._checks[key] = self._judge.check(schema)
         if self._checks[key](value):
             return
-        validator = Draft4Validator({**schema, "components": self.document["components"]}, format_checker=_FORMATS)
+        validator = Draft4Validator({**schema, "components": self.document["components"]}, format_checker=FORMATS)
         explained = False
         for error in validator.iter_errors(value):
             explained = True

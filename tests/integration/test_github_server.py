@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import base64
 import os
+import random
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 from github import GithubException, InputGitAuthor, InputGitTreeElement
-from tests.github_server.contract import Contract
+from jsonschema import Draft4Validator
+from tests.github_server.contract import FORMATS, Contract
+from tests.github_server.judge import Judge
 from tests.github_server.operations import OPERATIONS
 from tests.github_server.permissions import NEEDS
 from tests.github_server.place import NAME, Place, opened, refused
@@ -49,7 +53,7 @@ class TestDescription:
         ],
     )
     def test_a_request_that_is_not_githubs_fails_the_test_that_sends_it(
-        self, method: str, path: str, body: object, mistake: str
+        self, method: str, path: str, body: Any, mistake: str
     ) -> None:
         with pytest.raises(AssertionError, match="not as GitHub describes it") as caught, opened() as place:
             requests.request(method, place.github.url + path, json=body, headers=place.bearer(), timeout=5)
@@ -63,6 +67,26 @@ class TestDescription:
         assert list(Contract.read().answer_mistakes(operation, 200, whole)) == []
         (mistake,) = Contract.read().answer_mistakes(operation, 200, [{k: v for k, v in whole[0].items() if k != "user"}])
         assert "'user' is a required property" in mistake
+
+    @pytest.mark.parametrize(
+        "path", ["", "/pulls/1", "/issues/1", "/issues/1/timeline", "/commits/main/check-runs", "/actions/runs"]
+    )
+    def test_the_fast_judge_and_jsonschema_agree(self, place: Place, path: str) -> None:
+        place.repo.pull(head=place.history[-1], labels=["triaged"])
+        place.repo.comment(1, "hello")
+        place.client().create_check_run("metricgate", place.history[-1])
+        place.repo.workflow_run(head_sha=place.history[-1])
+        whole = requests.get(f"{place.github.url}/repos/{NAME}{path}", headers=place.bearer(), timeout=5).json()
+        contract = Contract.read()
+        operation, _ = contract.find("GET", f"/repos/{NAME}{path}") or pytest.fail("no operation")
+        schema = operation.described["responses"]["200"]["content"]["application/json"]["schema"]
+        slow = Draft4Validator({**schema, "components": contract.document["components"]}, format_checker=FORMATS)
+        fast = Judge(contract.document["components"]).check(schema)
+        chance = random.Random(path)
+        assert fast(whole)
+        verdicts = [(fast(spoilt), slow.is_valid(spoilt)) for spoilt in (spoil(whole, chance) for _ in range(40))]
+        assert [one for one, _ in verdicts] == [other for _, other in verdicts]
+        assert not all(one for one, _ in verdicts)
 
     def test_a_test_that_failed_already_keeps_its_own_reason(self, capsys: pytest.CaptureFixture[str]) -> None:
         def broken() -> None:
@@ -256,6 +280,22 @@ class TestHistory:
             timeout=5,
         )
         assert answer.status_code == 307
+
+
+def spoil(value: Any, chance: random.Random) -> Any:
+    """The value with something taken away, put in or replaced, somewhere."""
+    if isinstance(value, dict) and value and chance.random() < 0.9:
+        key = chance.choice(sorted(value))
+        kind = chance.random()
+        if kind < 0.15:
+            return {name: part for name, part in value.items() if name != key}
+        if kind < 0.25:
+            return {**value, "made_up": 1}
+        return {**value, key: spoil(value[key], chance)}
+    if isinstance(value, list) and value and chance.random() < 0.9:
+        place = chance.randrange(len(value))
+        return [*value[:place], spoil(value[place], chance), *value[place + 1 :]]
+    return chance.choice([None, True, 0, 1.5, "", "2026-01-01", [], {}, [None]])
 
 
 @dataclass(frozen=True)

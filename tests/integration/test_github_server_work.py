@@ -12,6 +12,7 @@ from github.Repository import Repository as Client
 from tests.github_server import SECONDARY_LIMIT, Fault
 from tests.github_server.place import EVERYTHING, NAME, Place, opened, refused, session
 
+Output = dict[str, str | list[dict[str, str | int]]]
 READ_ONLY: Mapping[str, str] = dict.fromkeys(EVERYTHING, "read")
 
 
@@ -180,8 +181,14 @@ class TestChecks:
 
     def test_annotations_come_in_batches_and_add_up(self, place: Place) -> None:
         client = place.client()
-        note = {"path": "metricgate.yaml", "start_line": 3, "end_line": 3, "annotation_level": "failure", "message": "worse"}
-        output = {"title": "Worse", "summary": "Much"}
+        note: dict[str, str | int] = {
+            "path": "metricgate.yaml",
+            "start_line": 3,
+            "end_line": 3,
+            "annotation_level": "failure",
+            "message": "worse",
+        }
+        output: Output = {"title": "Worse", "summary": "Much"}
         run = client.create_check_run("metricgate", place.history[-1], output={**output, "annotations": [note] * 50})
         run.edit(status="completed", conclusion="failure", output={**output, "annotations": [note] * 7})
         (kept,) = place.repo.check_runs(place.history[-1])
@@ -190,8 +197,8 @@ class TestChecks:
         assert [found.id for found in client.get_commit("main").get_check_runs(check_name="metricgate")] == [run.id]
 
     def test_more_than_fifty_annotations_at_once_are_a_mistake(self) -> None:
-        note = {"path": "x", "start_line": 1, "end_line": 1, "annotation_level": "notice", "message": "x"}
-        output = {"title": "x", "summary": "x", "annotations": [note] * 51}
+        note: dict[str, str | int] = {"path": "x", "start_line": 1, "end_line": 1, "annotation_level": "notice", "message": "x"}
+        output: Output = {"title": "x", "summary": "x", "annotations": [note] * 51}
 
         def send() -> None:
             with opened() as place:
