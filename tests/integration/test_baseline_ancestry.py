@@ -126,8 +126,8 @@ def test_a_baseline_on_the_branch_for_a_change(
         assert found is not None
         assert (found.commit, found.distance, found.recorded) == (main[3], 2, Clock().now)
         assert (found.folder / "seed-0/run.json").is_file()
-        # Merge-base and one page of history; the branch and its files, twice; run.json and scores.
-        assert len(github.requests) <= 8
+        # Merge-base and one page of history; the branch and its files; run.json and scores.
+        assert len(github.requests) == 6
         older = repository.commit(parents=[main[0]])
         history = ancestry.before(handle, ancestry.merge_base(handle, main[-1], older))
         assert commands.find(store, history, config=CONFIG, into=tmp_path / "none") is None

@@ -116,7 +116,7 @@ def test_a_lost_race_for_making_the_branch(branch: Open, github: GitHubServer, r
 def test_contents_are_sent_once_however_often_the_race_is_lost(branch: Open, github: GitHubServer) -> None:
     put(branch(), x=b"1")
     for number in range(3):
-        github.faults.add(race(functools.partial(put, branch(), y=bytes([number]))))
+        github.faults.add(race(functools.partial(put, branch(), y=b"%d" % number)))
     github.forget_requests()
     put(branch(), x=b"\xff")
     assert sum(request.path.endswith("/git/blobs") for request in github.requests) == 1
@@ -293,3 +293,17 @@ def test_a_token_is_in_no_text(github: GitHubServer) -> None:
     with contextlib.ExitStack() as sessions:
         files = recording.branch_files(github, sessions=sessions)
         assert repr(files) == "BranchFiles(acme/model, 'metricgate')"
+
+
+def test_github_is_given_the_time_that_it_asks_for_but_not_an_hour(github: GitHubServer, repository: Repository) -> None:
+    waited: list[float] = []
+    with contextlib.ExitStack() as sessions:
+        put(recording.branch_files(github, sessions=sessions), x=b"0")
+        files = BranchFiles(recording.open_repository(github, sessions=sessions), sleep=waited.append, chance=lambda: 0.0)
+        github.faults.add(Fault(method="PATCH", kind="status", status=429, headers={"Retry-After": "30"}))
+        assert put(files, x=b"1")
+        github.faults.add(Fault(method="PATCH", kind="status", status=429, headers={"Retry-After": "3000"}))
+        with pytest.raises(UnansweredError):
+            put(files, x=b"2")
+    assert waited == [30.0]
+    assert repository.files("metricgate")["a/x"] == b"1"

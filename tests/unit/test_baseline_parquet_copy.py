@@ -101,7 +101,11 @@ def test_names_that_the_engine_can_not_tell_apart_stay_in_the_file_as_it_is(tmp_
 
 
 def test_the_same_table_gives_the_same_bytes(tmp_path: Path) -> None:
-    columns = {ID: [f"e{i}" for i in range(20_000)], SLICE: ["x", "y"] * 10_000, SCORE: [i % 7 / 7 for i in range(20_000)]}
+    columns: Mapping[str, Sequence[object]] = {
+        ID: [f"e{i}" for i in range(20_000)],
+        SLICE: ["x", "y"] * 10_000,
+        SCORE: [i % 7 / 7 for i in range(20_000)],
+    }
     file = write(tmp_path, columns, suffix=".csv")
     assert copy(file).read_bytes() == copy(file).read_bytes()
 

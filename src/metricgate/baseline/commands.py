@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 
 import tabulate
@@ -97,16 +97,16 @@ def find(source: RunStore, history: Iterable[Commit], *, config: Config, into: P
     Raises:
         StageError: The store can't be reached.
     """
-    recorded = source.commits(config.name)
+    recorded = source.listing(config.name)
     found = nearest(history, recorded, max_commits=config.baseline.max_commits)
     if found is None:
         return None
     return Found(
-        folder=source.load(config.name, found.commit, into),
+        folder=source.load(config.name, found.commit, into, listed=recorded[found.commit]),
         commit=found.commit,
         distance=found.distance,
         committed=found.time,
-        recorded=recorded[found.commit],
+        recorded=recorded[found.commit].time,
     )
 
 
@@ -120,11 +120,10 @@ def missing(config: Config, merge_base: str) -> str:
 
 def table(source: RunStore, *, config: Config) -> str:
     """The recorded commits as a table, newest first."""
-    seeds = source.runs(config.name)
-    times = sorted(source.commits(config.name).items(), key=lambda item: (item[1], item[0]), reverse=True)
-    if not times:
+    newest = sorted(source.listing(config.name).values(), key=lambda found: (found.time, found.commit), reverse=True)
+    if not newest:
         return f"nothing of {config.name} is recorded yet\n"
-    rows = [(commit, time.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M"), len(seeds[commit])) for commit, time in times]
+    rows = [(found.commit, found.time.strftime("%Y-%m-%d %H:%M"), len(found.runs)) for found in newest]
     return (
         tabulate.tabulate(rows, headers=["commit", "recorded (UTC)", "runs"], tablefmt="simple", disable_numparse=True) + "\n"
     )

@@ -77,22 +77,26 @@ class RunStore:
         changed = self.files.change(edit, message=message)
         return Recorded(commit=commit, runs=tuple(contents), changed=changed)
 
+    def listing(self, name: str) -> dict[str, RecordedCommit]:
+        """The commits that are recorded now and whole."""
+        return {commit: found for commit, found in layout.recorded(self.files.paths(), name).items() if found.complete}
+
     def commits(self, name: str) -> dict[str, datetime]:
         """When each commit was recorded."""
-        return {commit: found.time for commit, found in layout.recorded(self.files.paths(), name).items() if found.complete}
+        return {commit: found.time for commit, found in self.listing(name).items()}
 
     def runs(self, name: str) -> dict[str, tuple[str, ...]]:
         """The recorded runs of each commit."""
-        found = layout.recorded(self.files.paths(), name)
-        return {commit: tuple(here.runs) for commit, here in found.items() if here.complete}
+        return {commit: tuple(found.runs) for commit, found in self.listing(name).items()}
 
-    def load(self, name: str, commit: str, into: Path) -> Path:
+    def load(self, name: str, commit: str, into: Path, *, listed: RecordedCommit | None = None) -> Path:
         """Copy the runs of a commit out.
 
         Args:
             name: The model.
             commit: The full hash of the commit.
             into: A folder; the runs go into one named after the commit in it.
+            listed: What the last listing says about it, which saves another one.
 
         Returns:
             That folder, as ``metricgate compare`` takes it.
@@ -103,7 +107,8 @@ class RunStore:
             StageError: The place can't be reached.
         """
         for _ in range(_READINGS):
-            found = layout.recorded(self.files.paths(), name).get(layout.full_commit(commit))
+            found = listed or layout.recorded(self.files.paths(), name).get(layout.full_commit(commit))
+            listed = None
             if found is None:
                 raise UsageError(
                     f"{commit[:12]} is not recorded",
@@ -132,8 +137,8 @@ class RunStore:
         Returns:
             ``into``, with a folder per commit, as ``metricgate compare --history`` takes it; None where there is none.
         """
-        recorded = self.commits(name)
-        found = [self.load(name, commit, into) for commit in dict.fromkeys(commits) if commit in recorded]
+        listed = self.listing(name)
+        found = [self.load(name, commit, into, listed=listed[commit]) for commit in dict.fromkeys(commits) if commit in listed]
         return into if found else None
 
     def prune(self, name: str, *, keep: int, needed: Collection[str] = ()) -> tuple[str, ...]:

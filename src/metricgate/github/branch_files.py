@@ -43,6 +43,8 @@ _INLINE = 200_000
 # Seconds. The span to wait in doubles with each attempt: nobody knows how many others are waiting.
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 15.0
+# Nor does a job wait an hour for GitHub's limit to be lifted.
+_LONGEST_WAIT = 120.0
 _PLAIN_FILE = "100644"
 _READ = "contents: read"
 _WRITE = "contents: write"
@@ -148,12 +150,12 @@ class BranchFiles:
                 moving = True
                 self._move(state, commit, doing=f"{message[:1].lower()}{message[1:]}")
             except (RejectedError, UnansweredError) as error:
-                if isinstance(error, UnansweredError):
-                    unanswered |= moving
+                unanswered |= moving and isinstance(error, UnansweredError)
+                if isinstance(error, UnansweredError) and error.status is None:
                     self._follow()
                 # Refused though the branch is where it was: either a listing came late, or no rule of the repository lets us.
                 troubles[state.commit] += 1
-                if troubles[state.commit] > self._refusals:
+                if troubles[state.commit] > self._refusals or (error.wait or 0.0) > _LONGEST_WAIT:
                     raise
                 self._sleep(max(error.wait or 0.0, _longest_pause(attempt) * self._chance()))
             else:
