@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-TOPICS = ("compare", "train_overhead", "setup_action", "table_engine")
+TOPICS = ("compare", "comment", "train_overhead", "setup_action", "table_engine")
 
 
 def main(topics: list[str]) -> int:
