@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
 
+from tests.github_server.branches import World
 from tests.github_server.records import Pull, Token
-from tests.github_server.repository import Repository, World
+from tests.github_server.repository import Repository
 
 if TYPE_CHECKING:
     from tests.github_server.server import GitHubServer

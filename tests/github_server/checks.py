@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.github_server import shapes
+from tests.github_server import shapes, work_shapes
 from tests.github_server.calls import Answer, Call, Refused, invalid, missing
 from tests.github_server.history import commit_of
 from tests.github_server.records import CheckRun, Status
@@ -19,7 +19,7 @@ def create(call: Call) -> Answer:
     made = CheckRun(call.world.next_id(), body, call.world.tick())
     _take(call, made)
     repo.checks[made.id] = made
-    shape = shapes.check_run(repo, made)
+    shape = work_shapes.check_run(repo, made)
     return Answer(status=201, body=shape, headers={"Location": shape["url"]})
 
 
@@ -34,7 +34,7 @@ def update(call: Call) -> Answer:
     if output:
         kept.given["output"] = output
     _take(call, kept)
-    return Answer(body=shapes.check_run(call.repo, kept))
+    return Answer(body=work_shapes.check_run(call.repo, kept))
 
 
 def _take(call: Call, kept: CheckRun) -> None:
@@ -47,13 +47,13 @@ def _take(call: Call, kept: CheckRun) -> None:
 
 def get(call: Call) -> Answer:
     """One check run."""
-    return Answer(body=shapes.check_run(call.repo, _check(call)))
+    return Answer(body=work_shapes.check_run(call.repo, _check(call)))
 
 
 def list_annotations(call: Call) -> Answer:
     """The annotations of a check run."""
     kept = _check(call)
-    return call.page(kept.annotations, lambda given: shapes.annotation(call.repo, kept, given))
+    return call.page(kept.annotations, lambda given: work_shapes.annotation(call.repo, kept, given))
 
 
 def list_for_ref(call: Call) -> Answer:
@@ -70,7 +70,7 @@ def list_for_ref(call: Call) -> Answer:
         for kept in found:
             newest.setdefault(kept.given["name"], kept)
         found = list(newest.values())
-    return call.page(found, lambda kept: shapes.check_run(repo, kept), under="check_runs")
+    return call.page(found, lambda kept: work_shapes.check_run(repo, kept), under="check_runs")
 
 
 def create_status(call: Call) -> Answer:
@@ -96,7 +96,7 @@ def create_status(call: Call) -> Answer:
         call.world.tick(),
     )
     repo.all_statuses.append(made)
-    return Answer(status=201, body=shapes.status(repo, made), headers={"Location": f"{shapes.api(repo)}/statuses/{sha}"})
+    return Answer(status=201, body=work_shapes.status(repo, made), headers={"Location": f"{shapes.api(repo)}/statuses/{sha}"})
 
 
 def list_statuses(call: Call) -> Answer:
@@ -104,7 +104,7 @@ def list_statuses(call: Call) -> Answer:
     repo = call.repo
     sha = commit_of(call, call.path["ref"])
     found = [kept for kept in reversed(repo.all_statuses) if kept.sha == sha]
-    return call.page(found, lambda kept: shapes.status(repo, kept))
+    return call.page(found, lambda kept: work_shapes.status(repo, kept))
 
 
 def combined_status(call: Call) -> Answer:
@@ -120,7 +120,7 @@ def combined_status(call: Call) -> Answer:
     chosen, headers = call.slice(list(newest.values()))
     body = {
         "state": state,
-        "statuses": [shapes.simple_status(repo, kept) for kept in chosen],
+        "statuses": [work_shapes.simple_status(repo, kept) for kept in chosen],
         "sha": sha,
         "total_count": len(newest),
         "repository": shapes.minimal_repository(repo),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.github_server import shapes
+from tests.github_server import code_shapes, talk_shapes
 from tests.github_server.calls import Answer, Call, Refused, invalid, missing
 from tests.github_server.objects import moment
 from tests.github_server.records import Comment
@@ -23,23 +23,25 @@ def list_pulls(call: Call) -> Answer:
     by_update = query.get("sort") == "updated"
     down = query.get("direction", "desc" if query.get("sort", "created") == "created" else "asc") == "desc"
     found.sort(key=lambda pull: (pull.updated if by_update else pull.created, pull.number), reverse=down)
-    return call.page(found, lambda pull: shapes.pull_simple(repo, pull))
+    return call.page(found, lambda pull: talk_shapes.pull_simple(repo, pull))
 
 
 def get_pull(call: Call) -> Answer:
     """One pull request."""
-    return Answer(body=shapes.pull(call.repo, call.pull))
+    return Answer(body=talk_shapes.pull(call.repo, call.pull))
 
 
 def list_files(call: Call) -> Answer:
     """What a pull request changes."""
     pull, objects = call.pull, call.repo.objects
-    return call.page(shapes.differences(call.repo, objects.merge_base(pull.base, pull.head), pull.head), lambda entry: entry)
+    return call.page(
+        code_shapes.differences(call.repo, objects.merge_base(pull.base, pull.head), pull.head), lambda entry: entry
+    )
 
 
 def get_issue(call: Call) -> Answer:
     """A pull request as an issue."""
-    return Answer(body=shapes.issue(call.repo, call.pull))
+    return Answer(body=talk_shapes.issue(call.repo, call.pull))
 
 
 def list_comments(call: Call) -> Answer:
@@ -47,7 +49,7 @@ def list_comments(call: Call) -> Answer:
     found = call.repo.comments_of(call.pull.number)
     if "since" in call.query:
         found = [kept for kept in found if kept.updated >= moment(call.query["since"])]
-    return call.page(found, lambda kept: shapes.comment(call.repo, kept))
+    return call.page(found, lambda kept: talk_shapes.comment(call.repo, kept))
 
 
 def create_comment(call: Call) -> Answer:
@@ -57,13 +59,13 @@ def create_comment(call: Call) -> Answer:
         raise Refused(403, "Unable to create comment because issue is locked.")
     _check_body(call)
     made = repo.add_comment(pull.number, call.body["body"], author=call.token.account, by_app=call.token.installation)
-    body = shapes.comment(repo, made)
+    body = talk_shapes.comment(repo, made)
     return Answer(status=201, body=body, headers={"Location": body["url"]})
 
 
 def get_comment(call: Call) -> Answer:
     """One comment."""
-    return Answer(body=shapes.comment(call.repo, _comment(call)))
+    return Answer(body=talk_shapes.comment(call.repo, _comment(call)))
 
 
 def update_comment(call: Call) -> Answer:
@@ -72,7 +74,7 @@ def update_comment(call: Call) -> Answer:
     _own_or_writer(call, kept)
     _check_body(call)
     kept.body, kept.updated = call.body["body"], call.world.tick()
-    return Answer(body=shapes.comment(call.repo, kept))
+    return Answer(body=talk_shapes.comment(call.repo, kept))
 
 
 def delete_comment(call: Call) -> Answer:
@@ -85,7 +87,7 @@ def delete_comment(call: Call) -> Answer:
 
 def list_labels(call: Call) -> Answer:
     """The labels of a pull request."""
-    return call.page(call.pull.labels, lambda name: shapes.label(call.repo, call.repo.labels[name.lower()]))
+    return call.page(call.pull.labels, lambda name: talk_shapes.label(call.repo, call.repo.labels[name.lower()]))
 
 
 def add_labels(call: Call) -> Answer:
@@ -95,7 +97,7 @@ def add_labels(call: Call) -> Answer:
     for label in given:
         name = label if isinstance(label, str) else label["name"]
         call.repo.label(call.pull.number, name, login=account.login, type=account.type)
-    return Answer(body=shapes.labels(call.repo, call.pull))
+    return Answer(body=talk_shapes.labels(call.repo, call.pull))
 
 
 def remove_label(call: Call) -> Answer:
@@ -103,20 +105,20 @@ def remove_label(call: Call) -> Answer:
     if call.path["name"] not in call.pull.labels:
         raise Refused(404, "Label does not exist")
     call.repo.unlabel(call.pull.number, call.path["name"], login=call.token.account.login)
-    return Answer(body=shapes.labels(call.repo, call.pull))
+    return Answer(body=talk_shapes.labels(call.repo, call.pull))
 
 
 def list_events(call: Call) -> Answer:
     """What happened to a pull request, the oldest first."""
-    return call.page(call.pull.events, lambda event: shapes.event(call.repo, event))
+    return call.page(call.pull.events, lambda event: talk_shapes.event(call.repo, event))
 
 
 def list_timeline(call: Call) -> Answer:
     """What happened to a pull request and what was said, the oldest first."""
     repo, pull = call.repo, call.pull
-    happened = [(event.when, event.id, shapes.event(repo, event)) for event in pull.events]
+    happened = [(event.when, event.id, talk_shapes.event(repo, event)) for event in pull.events]
     for kept in repo.comments_of(pull.number):
-        shape = shapes.comment(repo, kept)
+        shape = talk_shapes.comment(repo, kept)
         happened.append((kept.created, kept.id, {**shape, "event": "commented", "actor": shape["user"]}))
     return call.page([shape for _, _, shape in sorted(happened, key=lambda entry: entry[:2])], lambda shape: shape)
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tests.github_server import shapes
+from tests.github_server import code_shapes, shapes
 from tests.github_server.calls import Answer, Call, Refused, missing
 from tests.github_server.objects import EMPTY_TREE, KINDS, Entry, Person, moment
 from tests.github_server.repository import Repository
@@ -23,14 +23,14 @@ def get_ref(call: Call) -> Answer:
     name = f"refs/{call.path['ref']}"
     if name not in call.repo.refs:
         raise missing()
-    return Answer(body=shapes.ref(call.repo, name))
+    return Answer(body=code_shapes.ref(call.repo, name))
 
 
 def list_matching_refs(call: Call) -> Answer:
     """All references that begin so; none is no error."""
     _not_empty(call.repo)
     prefix = f"refs/{call.path['ref']}"
-    return Answer(body=[shapes.ref(call.repo, name) for name in sorted(call.repo.refs) if name.startswith(prefix)])
+    return Answer(body=[code_shapes.ref(call.repo, name) for name in sorted(call.repo.refs) if name.startswith(prefix)])
 
 
 def create_ref(call: Call) -> Answer:
@@ -46,7 +46,7 @@ def create_ref(call: Call) -> Answer:
     if name.startswith("refs/heads/") and sha not in repo.objects.commits:
         raise Refused(422, "Reference update failed")
     repo.refs[name] = sha
-    return Answer(status=201, body=shapes.ref(repo, name), headers={"Location": f"{shapes.api(repo)}/git/{name}"})
+    return Answer(status=201, body=code_shapes.ref(repo, name), headers={"Location": f"{shapes.api(repo)}/git/{name}"})
 
 
 def update_ref(call: Call) -> Answer:
@@ -60,7 +60,7 @@ def update_ref(call: Call) -> Answer:
     if not call.body.get("force", False) and repo.refs[name] not in repo.objects.ancestors(sha):
         raise Refused(422, "Update is not a fast forward")
     repo.refs[name] = sha
-    return Answer(body=shapes.ref(repo, name))
+    return Answer(body=code_shapes.ref(repo, name))
 
 
 def delete_ref(call: Call) -> Answer:
@@ -78,7 +78,7 @@ def get_commit(call: Call) -> Answer:
     made = call.repo.objects.commits.get(call.path["commit_sha"])
     if made is None:
         raise missing()
-    return Answer(body=shapes.git_commit(call.repo, made))
+    return Answer(body=code_shapes.git_commit(call.repo, made))
 
 
 def create_commit(call: Call) -> Answer:
@@ -95,7 +95,7 @@ def create_commit(call: Call) -> Answer:
     committer = _person(call, body["committer"]) if "committer" in body else author
     sha = repo.objects.add_commit(body["tree"], parents, body["message"], author=author, committer=committer)
     url = f"{shapes.api(repo)}/git/commits/{sha}"
-    return Answer(status=201, body=shapes.git_commit(repo, repo.objects.commits[sha]), headers={"Location": url})
+    return Answer(status=201, body=code_shapes.git_commit(repo, repo.objects.commits[sha]), headers={"Location": url})
 
 
 def get_tree(call: Call) -> Answer:
@@ -109,7 +109,7 @@ def get_tree(call: Call) -> Answer:
     if sha is None:
         raise missing()
     # Whatever `recursive` is, even `0` or `false`, GitHub walks.
-    return Answer(body=shapes.git_tree(repo, sha, recursive="recursive" in call.query, limit=call.server.tree_limit))
+    return Answer(body=code_shapes.git_tree(repo, sha, recursive="recursive" in call.query, limit=call.server.tree_limit))
 
 
 def create_tree(call: Call) -> Answer:
@@ -129,7 +129,7 @@ def create_tree(call: Call) -> Answer:
     except KeyError:
         # So GitHub says that a path which is to be deleted is not there.
         raise Refused(422, "GitRPC::BadObjectState") from None
-    return Answer(status=201, body=shapes.git_tree(repo, sha, recursive=False, limit=call.server.tree_limit))
+    return Answer(status=201, body=code_shapes.git_tree(repo, sha, recursive=False, limit=call.server.tree_limit))
 
 
 def _entry(repo: Repository, given: Mapping[str, Any]) -> Entry | None:
@@ -155,7 +155,7 @@ def get_blob(call: Call) -> Answer:
     sha = call.path["file_sha"]
     if sha not in call.repo.objects.blobs:
         raise missing()
-    return Answer(body=shapes.blob(call.repo, sha))
+    return Answer(body=code_shapes.blob(call.repo, sha))
 
 
 def create_blob(call: Call) -> Answer:
@@ -182,7 +182,7 @@ def get_tag(call: Call) -> Answer:
     made = call.repo.objects.tags.get(call.path["tag_sha"])
     if made is None:
         raise missing()
-    return Answer(body=shapes.git_tag(call.repo, made))
+    return Answer(body=code_shapes.git_tag(call.repo, made))
 
 
 def create_tag(call: Call) -> Answer:
@@ -193,7 +193,7 @@ def create_tag(call: Call) -> Answer:
         raise Refused(422, "Object does not exist")
     tagger = _person(call, body.get("tagger"))
     sha = repo.objects.add_tag(body["tag"], body["object"], body["type"], tagger=tagger, message=body["message"])
-    return Answer(status=201, body=shapes.git_tag(repo, repo.objects.tags[sha]))
+    return Answer(status=201, body=code_shapes.git_tag(repo, repo.objects.tags[sha]))
 
 
 def _person(call: Call, given: Mapping[str, str] | None) -> Person:

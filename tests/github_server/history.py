@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.github_server import shapes
+from tests.github_server import code_shapes, shapes, talk_shapes
 from tests.github_server.calls import Answer, Call, Refused, missing
 from tests.github_server.objects import moment
 from tests.github_server.repository import Repository
@@ -35,16 +35,16 @@ def list_commits(call: Call) -> Answer:
     for who in ("author", "committer"):
         if who in query:
             found = [made for made in found if query[who] in (getattr(made, who).name, getattr(made, who).email)]
-    return call.page(found, lambda made: shapes.commit(repo, made))
+    return call.page(found, lambda made: code_shapes.commit(repo, made))
 
 
 def get_commit(call: Call) -> Answer:
     """One commit and what it changed."""
     repo = call.repo
     made = repo.objects.commits[commit_of(call, call.path["ref"])]
-    files = shapes.differences(repo, made.parents[0] if made.parents else None, made.sha)
+    files = code_shapes.differences(repo, made.parents[0] if made.parents else None, made.sha)
     stats = dict.fromkeys(("additions", "deletions", "total"), 0)
-    return Answer(body={**shapes.commit(repo, made), "stats": stats, "files": files[:300]})
+    return Answer(body={**code_shapes.commit(repo, made), "stats": stats, "files": files[:300]})
 
 
 def compare_commits(call: Call) -> Answer:
@@ -61,7 +61,7 @@ def compare_commits(call: Call) -> Answer:
     else:
         chosen, headers = commits[-_COMPARED:], {}
     first = call.query.get("page", "1") == "1"
-    return Answer(body=shapes.comparison(repo, base, head, shared, chosen, files=first), headers=headers)
+    return Answer(body=code_shapes.comparison(repo, base, head, shared, chosen, files=first), headers=headers)
 
 
 def list_pulls_of_commit(call: Call) -> Answer:
@@ -76,7 +76,7 @@ def list_pulls_of_commit(call: Call) -> Answer:
         new = {pull.merge, *objects.ancestors(pull.head)} - objects.ancestors(pull.base)
         if sha in new and (not landed or pull.merged):
             found.append(pull)
-    return call.page(found, lambda pull: shapes.pull_simple(repo, pull))
+    return call.page(found, lambda pull: talk_shapes.pull_simple(repo, pull))
 
 
 def list_branches(call: Call) -> Answer:
@@ -105,7 +105,7 @@ def get_branch(call: Call) -> Answer:
     return Answer(
         body={
             "name": name,
-            "commit": shapes.commit(repo, repo.objects.commits[head]),
+            "commit": code_shapes.commit(repo, repo.objects.commits[head]),
             "_links": {"self": url, "html": f"{shapes.html(repo)}/tree/{name}"},
             "protected": False,
             "protection": {
@@ -141,7 +141,7 @@ def get_content(call: Call) -> Answer:
     entry = repo.objects.find(repo.objects.commits[commit].tree, path)
     if entry is None or entry.kind != "blob":
         raise missing()
-    return Answer(body=shapes.content(repo, path, entry.sha, at=at))
+    return Answer(body=code_shapes.content(repo, path, entry.sha, at=at))
 
 
 def commit_of(call: Call, name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.github_server import shapes
+from tests.github_server import work_shapes
 from tests.github_server.calls import Answer, Call, Refused, missing
 from tests.github_server.records import Artifact, WorkflowRun
 
@@ -21,12 +21,12 @@ def list_runs(call: Call) -> Answer:
         found = [run for run in found if run.actor.login == query["actor"]]
     if "status" in query:
         found = [run for run in found if query["status"] in (run.status, run.conclusion)]
-    return call.page(found, lambda run: shapes.workflow_run(repo, run), under="workflow_runs")
+    return call.page(found, lambda run: work_shapes.workflow_run(repo, run), under="workflow_runs")
 
 
 def get_run(call: Call) -> Answer:
     """One run."""
-    return Answer(body=shapes.workflow_run(call.repo, _run(call)))
+    return Answer(body=work_shapes.workflow_run(call.repo, _run(call)))
 
 
 def list_artifacts(call: Call) -> Answer:
@@ -37,12 +37,12 @@ def list_artifacts(call: Call) -> Answer:
         found = [kept for kept in found if kept.name == call.query["name"]]
     if call.query.get("direction", "desc") == "desc":
         found.reverse()
-    return call.page(found, lambda kept: shapes.artifact(call.repo, kept), under="artifacts")
+    return call.page(found, lambda kept: work_shapes.artifact(call.repo, kept), under="artifacts")
 
 
 def get_artifact(call: Call) -> Answer:
     """One artifact."""
-    return Answer(body=shapes.artifact(call.repo, _artifact(call)))
+    return Answer(body=work_shapes.artifact(call.repo, _artifact(call)))
 
 
 def download_artifact(call: Call) -> Answer:

@@ -9,17 +9,15 @@ import threading
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
 from urllib.parse import parse_qsl, urlsplit
 
 from tests.github_server import people, permissions
 from tests.github_server.calls import DOCUMENTATION, Answer, Call, Refused, missing
 from tests.github_server.contract import Contract, Operation
+from tests.github_server.estate import Estate
 from tests.github_server.faults import Fault, Faults
-from tests.github_server.objects import Objects
 from tests.github_server.operations import OPERATIONS
-from tests.github_server.records import Account, Artifact, Token
-from tests.github_server.repository import Repository
+from tests.github_server.records import Artifact, Token
 from tests.github_server.wire import Reply, Wire
 
 ROOT = "/api/v3"
@@ -58,7 +56,7 @@ class _Asked:
     mistakes: list[str]
 
 
-class GitHubServer:
+class GitHubServer(Estate):
     """GitHub on localhost, at an address like Enterprise Server's.
 
     Every request and every answer is held against GitHub's own description. What does not fit is kept in ``mistakes`` and
@@ -74,21 +72,15 @@ class GitHubServer:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.faults = Faults()
         self.mistakes: list[str] = []
         self.latency = 0.0
         self.tree_limit = 100_000
         self.blob_limit = 100 * 1024 * 1024
-        self.accounts: dict[str, Account] = {}
-        self.lock = threading.RLock()
-        self._repositories: dict[str, Repository] = {}
-        self._renamed: dict[str, Repository] = {}
-        self._tokens: dict[str, Token] = {}
         self._storage_keys: dict[str, Artifact] = {}
         self._requests: list[Request] = []
         self._downloads: list[Request] = []
-        self._last_id = 1000
-        self._now = datetime(2026, 1, 1, tzinfo=timezone.utc)
         self._closing = threading.Event()
         self._contract = Contract.read()
         self._api = Wire(self._respond)
@@ -116,93 +108,6 @@ class GitHubServer:
         self._closing.set()
         self._api.close()
         self._storage.close()
-
-    # Setting up
-
-    def repository(self, full_name: str, *, private: bool = False, fork_of: str = "") -> Repository:
-        """The repository of this name, made if there is none."""
-        with self.lock:
-            if full_name not in self._repositories:
-                parent = self._repositories[fork_of] if fork_of and fork_of != full_name else None
-                made = Repository(
-                    self,
-                    full_name,
-                    self.next_id(),
-                    parent.private if parent else private,
-                    self.tick(),
-                    fork_of=fork_of if parent else "",
-                    objects=parent.objects if parent else Objects(),
-                )
-                self._repositories[full_name] = made
-            return self._repositories[full_name]
-
-    def rename(self, old: str, new: str) -> Repository:
-        """Rename a repository; its old name leads to it from now on."""
-        with self.lock:
-            repo = self._repositories.pop(old)
-            self._renamed[old] = repo
-            for token in self._tokens.values():
-                token.repository = new if token.repository == old else token.repository
-            repo.full_name = new
-            self._repositories[new] = repo
-            return repo
-
-    def token(
-        self,
-        *,
-        login: str = "github-actions[bot]",
-        type: str = "Bot",  # noqa: A002 - GitHub's word
-        permissions: Mapping[str, str] | None = None,
-        repository: str = "",
-        limit: int = 5000,
-    ) -> str:
-        """A new token.
-
-        Args:
-            login: Whose.
-            type: ``Bot`` makes an installation token, as `GITHUB_TOKEN` is; ``User`` a personal one.
-            permissions: What it may do, as a workflow's `permissions` say it; without any, a bot may do nothing
-                and a person whatever the repository lets them.
-            repository: The one that it is for; by default all.
-            limit: How many requests an hour it has.
-        """
-        with self.lock:
-            bot = type == "Bot"
-            granted = dict(permissions or {}) if bot or permissions is not None else None
-            value = f"{'ghs' if bot else 'ghp'}_{secrets.token_hex(18)}"
-            account = self.account(login, type=type)
-            self._tokens[value] = Token(value=value, account=account, permissions=granted, repository=repository, limit=limit)
-            return value
-
-    def expire(self, token: str) -> None:
-        """Let a token's hour be over."""
-        self._tokens[token].expired = True
-
-    def account(self, login: str, *, type: str = "User") -> Account:  # noqa: A002
-        """The account of this name, made if there is none."""
-        with self.lock:
-            kind = "Bot" if login.endswith("[bot]") else type
-            return self.accounts.setdefault(login.lower(), Account(login, len(self.accounts) + 101, kind))
-
-    def fork(self, repo: Repository, owner: str) -> Repository | None:
-        """The repository of the same network that belongs to somebody."""
-        network = repo.fork_of or repo.full_name
-        for one in self._repositories.values():
-            if network in (one.full_name, one.fork_of) and one.full_name.partition("/")[0] == owner:
-                return one
-        return None
-
-    def next_id(self) -> int:
-        """An id that nothing else has."""
-        with self.lock:
-            self._last_id += 1
-            return self._last_id
-
-    def tick(self) -> datetime:
-        """The server's clock: each time a second later."""
-        with self.lock:
-            self._now += timedelta(seconds=1)
-            return self._now
 
     # Looking at what happened
 
@@ -274,7 +179,7 @@ class GitHubServer:
             body = json.loads(raw) if raw else None
         except ValueError:
             wrong.append("the body is no JSON")
-        found = self._contract.find(method, self._current(path)) if parts.path.startswith(f"{ROOT}/") else None
+        found = self._contract.find(method, self.current(path)) if parts.path.startswith(f"{ROOT}/") else None
         operation, given = found or (None, {})
         if operation is None:
             wrong.append("GitHub describes no such operation, or this server does not serve it")
@@ -282,7 +187,7 @@ class GitHubServer:
             wrong += self._contract.request_mistakes(operation, given, query, body)
         if "user-agent" not in headers:
             wrong.append("GitHub refuses requests without a User-Agent")
-        token = self._tokens.get(headers.get("authorization", "").partition(" ")[2])
+        token = self.tokens.get(headers.get("authorization", "").partition(" ")[2])
         return _Asked(method, path, operation, given, query, body, token, wrong)
 
     def _answer(self, asked: _Asked) -> Answer:
@@ -299,13 +204,13 @@ class GitHubServer:
             raise missing()
         if operation.id != "rate-limit/get":
             _count(token)
-        if (moved := self._moved(asked.path)) is not None:
+        if (moved := self.moved_to(asked.path)) is not None:
             status = 301 if asked.method == "GET" else 307
             location = {"message": "Moved Permanently", "url": moved, "documentation_url": DOCUMENTATION}
             return Answer(status=status, body=location, headers={"Location": moved})
         repo = None
         if "repo" in asked.given:
-            repo = self._visible(f"{asked.given['owner']}/{asked.given['repo']}")
+            repo = self.visible(f"{asked.given['owner']}/{asked.given['repo']}")
             permissions.check(operation.id, token, repo)
         if asked.mistakes:
             raise Refused(422, "Invalid request.")
@@ -313,27 +218,6 @@ class GitHubServer:
         return OPERATIONS[operation.id](
             Call(server=self, url=url, path=asked.given, query=asked.query, body=asked.body, token=token, found=repo)
         )
-
-    def _visible(self, full_name: str) -> Repository:
-        repo = next((r for name, r in self._repositories.items() if name.lower() == full_name.lower()), None)
-        if repo is None:
-            raise missing()
-        return repo
-
-    def _current(self, path: str) -> str:
-        """Repositories have an address by number too, which redirects lead to."""
-        _, first, number, *rest = [*path.split("/", 3), "", "", ""]
-        if first == "repositories":
-            with self.lock:
-                for repo in self._repositories.values():
-                    if str(repo.id) == number:
-                        return "/".join(("", "repos", repo.full_name, *filter(None, rest)))
-        return path
-
-    def _moved(self, path: str) -> str | None:
-        parts = path.split("/", 4)
-        repo = self._renamed.get("/".join(parts[2:4])) if parts[1] == "repos" else None
-        return None if repo is None else "/".join([f"{self.url}/repositories/{repo.id}", *parts[4:]])
 
     def _download(self, method: str, target: str, headers: Mapping[str, str], _raw: bytes) -> Reply:
         """The storage of artifacts, which is not GitHub: whoever shows it a token has lost the token."""
