@@ -307,3 +307,26 @@ def test_github_is_given_the_time_that_it_asks_for_but_not_an_hour(github: GitHu
             put(files, x=b"2")
     assert waited == [30.0]
     assert repository.files("metricgate")["a/x"] == b"1"
+
+
+def test_long_texts_go_by_themselves(branch: Open, github: GitHubServer, repository: Repository) -> None:
+    put(branch(), x=b"1")
+    github.forget_requests()
+    contents = {f"long{number}": b"%d" % number * 200_000 for number in range(4)}
+    put(branch(), **contents)
+    assert sum(request.path.endswith("/git/blobs") for request in github.requests) == 2
+    assert {
+        path.removeprefix("a/"): content for path, content in repository.files("metricgate").items()
+    }.items() >= contents.items()
+
+
+def test_what_github_finds_too_large_says_where_it_could_go(branch: Open, github: GitHubServer) -> None:
+    put(branch(), x=b"1")
+    github.faults.add(
+        Fault(method="POST", path="/git/blobs", kind="status", status=422, message="Sorry, your input was too large to process")
+    )
+    github.forget_requests()
+    with pytest.raises(StageError, match="too large to process") as caught:
+        put(branch(), x=b"\xff" * 101)
+    assert "baseline: {scores: s3://bucket/path}" in caught.value.fix
+    assert sum(request.method == "POST" for request in github.requests) == 1

@@ -38,8 +38,8 @@ by model and commit. Nothing here is part of the code. Remove old runs with `met
 """
 # GitHub reads blobs of up to 100 MB, and takes them in a request of JSON, a third larger, which it refuses far below that.
 _LARGEST = 25_000_000
-# Text goes along with the tree and costs no request of its own.
-_INLINE = 200_000
+# Text goes along with the tree and costs no request of its own. A request with some megabytes of it is refused now and then.
+_INLINE = 500_000
 # Seconds. The span to wait in doubles with each attempt: nobody knows how many others are waiting.
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 15.0
@@ -225,9 +225,11 @@ class BranchFiles:
 
     def _commit(self, state: _State, wanted: Mapping[str, bytes | None], message: str) -> str:
         """Make the commit that changes a state; nothing points to it yet."""
-        elements = [self._element(path, content) for path, content in wanted.items()]
-        if state.commit is None:
-            elements.append(self._element(README, _ABOUT))
+        elements, room = [], _INLINE
+        for path, content in {**wanted, **({README: _ABOUT} if state.commit is None else {})}.items():
+            text = _text(content, room)
+            room -= len(content or b"") if text is not None else 0
+            elements.append(self._element(path, content, text))
         at = state.commit
 
         def make(handle: Handle) -> str:
@@ -237,21 +239,28 @@ class BranchFiles:
 
         return self._repository.tell(make, doing=f"write a commit for the branch {self._branch}", needs=_WRITE)
 
-    def _element(self, path: str, content: bytes | None) -> InputGitTreeElement:
-        if content is None:
-            return InputGitTreeElement(path, _PLAIN_FILE, "blob", sha=None)
-        if len(content) <= _INLINE and (text := _text(content)) is not None:
+    def _element(self, path: str, content: bytes | None, text: str | None) -> InputGitTreeElement:
+        if text is not None:
             return InputGitTreeElement(path, _PLAIN_FILE, "blob", content=text)
-        return InputGitTreeElement(path, _PLAIN_FILE, "blob", sha=self._upload(path, content))
+        blob = None if content is None else self._upload(path, content)  # None deletes the file
+        return InputGitTreeElement(path, _PLAIN_FILE, "blob", sha=blob)
 
     def _upload(self, path: str, content: bytes) -> str:
         blob = _blob(content)
         if blob not in self._uploaded:  # by an attempt before this one
             encoded = base64.b64encode(content).decode()
-            # A blob is named by its content: the same one twice is one.
-            self._repository.ask(
-                lambda handle: _done(handle.create_git_blob(encoded, "base64")), doing=f"write {path}", needs=_WRITE
-            )
+            try:
+                # A blob is named by its content: the same one twice is one.
+                self._repository.ask(
+                    lambda handle: _done(handle.create_git_blob(encoded, "base64")), doing=f"write {path}", needs=_WRITE
+                )
+            except RejectedError as error:
+                raise StageError(
+                    error.found,
+                    where=self._repository.full_name,
+                    expected=f"a file that GitHub takes; this one has {len(content):,} bytes",
+                    fix="keep score tables elsewhere; the branch then has their digests:\nbaseline: {scores: s3://bucket/path}",
+                ) from error
             self._uploaded.add(blob)
         return blob
 
@@ -283,12 +292,14 @@ def _blob(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
-def _text(content: bytes) -> str | None:
+def _text(content: bytes | None, room: int) -> str | None:
+    """The content as a text that goes along with the tree; None where it is none, or too long."""
+    if content is None or len(content) > room or b"\0" in content:
+        return None
     try:
-        text = content.decode()
+        return content.decode()
     except UnicodeDecodeError:
         return None
-    return None if "\0" in text else text
 
 
 def _longest_pause(attempt: int) -> float:
