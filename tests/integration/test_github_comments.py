@@ -360,6 +360,7 @@ def test_pages_that_move_under_our_hands_hide_no_comment(place: Scene) -> None:
         place.repo.comment(place.number, f"later comment {index}")
     publish(place, "pass", run=2)
     assert about(place).verdict == "pass"
+    assert [request.method for request in place.github.writes] == ["PATCH"]
 
 
 def test_a_comment_seen_on_two_pages_is_one(place: Scene) -> None:

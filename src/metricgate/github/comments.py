@@ -114,10 +114,8 @@ def publish(
         pull = _pull(repository, number)
         if pull.repository != repository.full_name:  # renamed: GitHub forwards what reads, and nothing that writes
             repository = api.repository(pull.repository)
-        turned = not ours and pull.comments > 100
-        if turned or source.head != pull.head:
-            # While we turned the pages, a comment on an earlier page may have gone, and ours moved to a page that we had. And
-            # whoever pushed the newer commit may have reported on it since we looked.
+        if not ours and pull.comments >= 100:
+            # While we turned the pages, a comment on an earlier page may have gone, and ours moved to a page that we had.
             ours = find(repository, report.name, number=number, logins=logins)
         plan = decide(report, ours, source=source, pull=pull, when=when, label=label)
         try:

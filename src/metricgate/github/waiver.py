@@ -143,9 +143,7 @@ def _last_labeled(repository: Repository, *, number: int, label: str) -> Labeled
 def _may_write(repository: Repository, login: str) -> bool:
     try:
         permission = repository.ask(
-            lambda repo: repo.get_collaborator_permission(login),
-            doing=f"ask what {plain.text(login)} may do",
-            needs="contents: read",
+            lambda repo: repo.get_collaborator_permission(login), doing=f"ask what {plain.text(login)} may do"
         )
     except MissingError:  # not a person: an app, or a deleted account
         return False

@@ -140,7 +140,8 @@ def compose(
         before: The states of what it replaces: of one comment, or of duplicates.
         newest: The pull request's last commit, if that is another one by now.
         label: The label that accepts a regression, where one does.
-        budget: Characters, counted as GitHub's page does (two for an emoji).
+        budget: UTF-16 code units, so that an emoji counts twice. GitHub speaks of 65,536 characters, and was seen to take
+            262,144 bytes instead: this is below both.
     """
     state = State(
         **source.model_dump(),
