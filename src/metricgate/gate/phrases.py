@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from metricgate.comparison import Flips
+from typing import TYPE_CHECKING
+
 from metricgate.gate.verdict import RuleResult
+
+if TYPE_CHECKING:
+    from metricgate.comparison import Flips
 
 
 def where(rule: RuleResult) -> str:

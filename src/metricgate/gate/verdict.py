@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from metricgate.config import Config, Kind, Limit, Outcome
 from metricgate.errors import ExitCode
-from metricgate.stats.inference import Interval
+
+if TYPE_CHECKING:
+    from metricgate.stats.inference import Interval
 
 RuleOutcome = Literal["pass", "fail", "inconclusive", "not_comparable"]
 

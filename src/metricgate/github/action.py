@@ -1,6 +1,7 @@
 """The stages as GitHub actions run them: settings in, stages in order, then outputs, summary and annotations.
 
-The report always comes before the failure: a red check never stands without its explanation.
+The report always comes before the failure: a red check never stands without its explanation. What only some stages need is
+imported where it is needed: showing a report waits for no table engine.
 """
 
 from __future__ import annotations
@@ -16,11 +17,10 @@ from typing import TextIO
 from metricgate import config_file, pipeline, run
 from metricgate.config import Config
 from metricgate.errors import ExitCode, MetricgateError, StageError, UsageError
-from metricgate.github import event, jobs, policy, presentation, recorded, second_checkout, settings
+from metricgate.github import event, jobs, policy, presentation, settings
 from metricgate.github.commands import Commands
 from metricgate.github.job import Job
 from metricgate.github.policy import Policy
-from metricgate.github.recorded import Found
 from metricgate.github.settings import Stage
 from metricgate.report import document, markdown, terminal
 from metricgate.report.document import Origin, Report
@@ -80,13 +80,15 @@ def main(stage: str, environ: Mapping[str, str], *, stream: TextIO | None = None
 
 def _check(job: Job) -> int:
     """The whole check: the candidate's runs, the baseline's, the verdict, the comment; a push is recorded."""
+    from metricgate.github import recorded, second_checkout
+
     if _idle(job, *OUTPUTS["check"]):
         return ExitCode.PASSED
     given = job.settings
     # Everything that decides is read before code of the change runs.
     base = job.base()
     judging = policy.in_force(job.checkout, given.config, base=base, default_name=job.model_name)
-    found = Found()
+    found = recorded.Found()
     if given.baseline is None and base is not None:
         found = recorded.look(job, judging.config, base, into=job.folder("recorded"))
     candidate = job.produce(given.workspace, job.folder("candidate"), stages=_BOTH, title="Train and evaluate this change")
@@ -114,9 +116,11 @@ def _evaluate(job: Job) -> int:
 
 def _baseline(job: Job) -> int:
     """The runs of the commit that the change goes into; no output where there is none."""
+    from metricgate.github import recorded, second_checkout
+
     given = job.settings
     base = job.base()
-    found, made = Found(train=False), None
+    found, made = recorded.Found(train=False), None
     if base is not None:
         job.runner.output("commit", base)
         into = given.run_dir or job.folder("baseline")
@@ -134,6 +138,8 @@ def _baseline(job: Job) -> int:
 
 def _compare(job: Job) -> int:
     """Judge, and leave failing to the gate, so that whatever shows the report comes first."""
+    from metricgate.github import recorded
+
     if _idle(job, *OUTPUTS["compare"]):
         return ExitCode.PASSED
     given = job.settings
@@ -225,6 +231,8 @@ def _written(job: Job, report: Report) -> Path:
 
 def _record(job: Job) -> int:
     """Keep the runs of a push; nothing else is recorded."""
+    from metricgate.github import recorded
+
     done = False
     if job.work.kind == "record" and job.settings.run_dir is not None:
         config = config_file.load(job.settings.workspace / job.settings.config, default_name=job.model_name)
@@ -255,6 +263,8 @@ def _one_stage(job: Job, stage: pipeline.Stage) -> int:
 
 def _kept(job: Job, config: Config, runs: Path) -> None:
     """Record the runs of a push, if there is where; the verdict stands without it."""
+    from metricgate.github import recorded
+
     try:
         if recorded.store_of(job, config) is not None:
             recorded.record(job, config, runs)

@@ -7,15 +7,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import pydantic
 
-from metricgate.comparison import Comparison, Flips
 from metricgate.config import Kind
 from metricgate.errors import InputError, UsageError
-from metricgate.gate.verdict import RuleOutcome, RuleResult, Verdict
-from metricgate.run import Run
+from metricgate.gate.verdict import RuleOutcome
+
+if TYPE_CHECKING:  # a report is read and shown without what made it
+    from metricgate.comparison import Comparison, Flips
+    from metricgate.gate.verdict import RuleResult, Verdict
+    from metricgate.run import Run
 
 SCHEMA: Literal["metricgate.report/1"] = "metricgate.report/1"
 MAX_BYTES = 256_000_000

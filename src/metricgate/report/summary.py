@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from metricgate.report import numbers
 from metricgate.report.document import Report, RuleInfo, SideInfo
-from metricgate.stats.means import TEST_SET
+from metricgate.stats.coverage import TEST_SET
 
 ICONS = {"pass": "✅", "fail": "❌", "inconclusive": "⚪", "not_comparable": "⚠️"}
 WORDS = {"pass": "✅", "fail": "❌", "inconclusive": "⚪ not sure", "not_comparable": "⚠️ not comparable"}

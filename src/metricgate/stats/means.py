@@ -8,12 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from metricgate.stats.coverage import TEST_SET, TRAINING
 from metricgate.stats.inference import ROUNDING, Component, Exact, Inference, Student, UndecidableError, satterthwaite
 from metricgate.stats.noise import Noise
 from metricgate.stats.proportions import PairedProportions, Proportion
-
-TEST_SET = "the test set"
-TRAINING = "the training noise"
 
 Scores = NDArray[np.float64]
 Codes = NDArray[np.int32]
