@@ -381,11 +381,14 @@ def test_a_comment_seen_on_two_pages_is_one(place: Scene) -> None:
     assert about(place).verdict == "pass"
 
 
-def test_a_locked_conversation_is_told(place: Scene) -> None:
-    message = "Unable to create comment because issue is locked."
-    place.github.faults.add(Fault(kind="status", status=403, message=message, method="POST", path=POST))
-    with pytest.raises(RefusedError, match="locked"):
+def test_a_locked_conversation_is_told_and_a_comment_from_before_is_still_updated(place: Scene) -> None:
+    place.repo.lock(place.number)
+    with pytest.raises(RefusedError, match="the conversation is locked"):
         publish(place, "fail")
+    assert sum(request.method == "POST" for request in place.github.requests) == 1
+    duplicate(place, "pass", run=1)
+    publish(place, "fail", run=2)
+    assert about(place).verdict == "fail"
 
 
 def test_a_closed_pull_request(place: Scene) -> None:
