@@ -26,6 +26,13 @@ TRIMMED = Path(__file__).with_name("openapi.json")
 JSON = "application/json"
 # Not every operation lists all errors that it answers; those look like these, everywhere.
 _ERROR = {"anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("basic-error", "validation-error")]}
+# GitHub's description says that these always are, and GitHub answers null once the fork is deleted.
+_MAY_BE_GONE = (
+    ("pull-request", "head", "repo"),
+    ("pull-request-simple", "head", "repo"),
+    ("pull-request-minimal", "head", "repo"),
+    ("workflow-run", "head_repository"),
+)
 # These parameters may hold slashes that nobody quoted.
 _GREEDY = frozenset({"ref", "path", "base", "head", "basehead", "name"})
 
@@ -67,7 +74,13 @@ class Contract:
     @functools.cache
     def read(cls) -> Contract:
         """The description that stands beside this module."""
-        return cls(_as_json_schema(json.loads(TRIMMED.read_text(encoding="utf-8"))))
+        document = _as_json_schema(json.loads(TRIMMED.read_text(encoding="utf-8")))
+        for name, *path, last in _MAY_BE_GONE:
+            schema = document["components"]["schemas"][name]
+            for part in path:
+                schema = schema["properties"][part]
+            schema["properties"][last] = {"anyOf": [schema["properties"][last], {"enum": [None]}]}
+        return cls(document)
 
     @cached_property
     def operations(self) -> tuple[Operation, ...]:

@@ -51,6 +51,15 @@ class Estate:
                 self._repositories[full_name] = made
             return self._repositories[full_name]
 
+    def existing(self, full_name: str) -> Repository | None:
+        """The repository of this name; None if there is none, or no more."""
+        return self._repositories.get(full_name)
+
+    def delete(self, full_name: str) -> None:
+        """Delete a repository. Pull requests from it stay, from an unknown repository."""
+        with self.lock:
+            del self._repositories[full_name]
+
     def rename(self, old: str, new: str) -> Repository:
         """Rename a repository; its old name leads to it from now on."""
         with self.lock:
@@ -60,6 +69,12 @@ class Estate:
                 token.repository = new if token.repository == old else token.repository
             repo.full_name = new
             self._repositories[new] = repo
+            for each in self._repositories.values():
+                each.fork_of = new if each.fork_of == old else each.fork_of
+                for pull in each.pulls.values():
+                    pull.head_repository = new if pull.head_repository == old else pull.head_repository
+                for run in each.runs.values():
+                    run.head_repository = new if run.head_repository == old else run.head_repository
             return repo
 
     def token(
@@ -146,5 +161,7 @@ class Estate:
     def moved_to(self, path: str) -> str | None:
         """Where a path leads that begins with the old name of a renamed repository; None for all others."""
         parts = path.split("/", 4)
-        repo = self._renamed.get("/".join(parts[2:4])) if parts[1] == "repos" else None
+        name = "/".join(parts[2:4])
+        # Whoever takes the old name over gets what is asked for under it.
+        repo = self._renamed.get(name) if parts[1] == "repos" and name not in self._repositories else None
         return None if repo is None else "/".join([f"{self.url}/repositories/{repo.id}", *parts[4:]])

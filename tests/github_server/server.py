@@ -187,6 +187,8 @@ class GitHubServer(Estate):
             wrong += self._contract.request_mistakes(operation, given, query, body)
         if "user-agent" not in headers:
             wrong.append("GitHub refuses requests without a User-Agent")
+        if any(secret in target or secret.encode() in raw for secret in self.tokens):
+            wrong.append("a token stands where it would be seen")
         token = self.tokens.get(headers.get("authorization", "").partition(" ")[2])
         return _Asked(method, path, operation, given, query, body, token, wrong)
 

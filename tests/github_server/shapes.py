@@ -150,9 +150,8 @@ def full_repository(repo: Repository, *, role: str) -> Json:
     names = {"pull": "read", "triage": "triage", "push": "write", "maintain": "maintain", "admin": "admin"}
     may = {name: order.index(role) >= order.index(least) for name, least in names.items()}
     made = {**repository(repo), "permissions": may, "network_count": 0, "subscribers_count": 0, "temp_clone_token": None}
-    if repo.fork_of:
-        parent = repository(repo.world.repository(repo.fork_of))
-        made |= {"parent": parent, "source": parent}
+    if repo.fork_of and (parent := repo.world.existing(repo.fork_of)):
+        made |= dict.fromkeys(("parent", "source"), repository(parent))
     return made
 
 

@@ -88,7 +88,6 @@ def pull_simple(repo: Repository, kept: Pull) -> shapes.Json:
         "commits": f"{url}/commits",
         "statuses": f"{shapes.api(repo)}/statuses/{kept.head}",
     }
-    source = repo.world.repository(kept.head_repository)
     return {
         "url": url,
         "id": kept.id,
@@ -115,8 +114,8 @@ def pull_simple(repo: Repository, kept: Pull) -> shapes.Json:
         "labels": labels(repo, kept),
         "milestone": None,
         "draft": kept.draft,
-        "head": _side(source, kept.head_ref, kept.head),
-        "base": _side(repo, kept.base_ref, kept.base),
+        "head": _side(repo, kept.head_repository, kept.head_ref, kept.head),
+        "base": _side(repo, repo.full_name, kept.base_ref, kept.base),
         "_links": {name: {"href": target} for name, target in links.items()},
         "author_association": association(repo, kept.author),
         "auto_merge": None,
@@ -148,15 +147,19 @@ def pull(repo: Repository, kept: Pull) -> shapes.Json:
 
 def pull_minimal(repo: Repository, kept: Pull) -> shapes.Json:
     """A pull request as a workflow run mentions it."""
-    source = repo.world.repository(kept.head_repository)
-    sides = {
-        side: {"ref": name, "sha": sha, "repo": {"id": where.id, "url": shapes.api(where), "name": where.name}}
-        for side, where, name, sha in (
-            ("head", source, kept.head_ref, kept.head),
-            ("base", repo, kept.base_ref, kept.base),
-        )
+
+    def side(name: str, ref: str, sha: str) -> shapes.Json:
+        where = repo.world.existing(name)
+        about = {"id": where.id, "url": shapes.api(where), "name": where.name} if where else None
+        return {"ref": ref, "sha": sha, "repo": about}
+
+    return {
+        "url": f"{shapes.api(repo)}/pulls/{kept.number}",
+        "id": kept.id,
+        "number": kept.number,
+        "head": side(kept.head_repository, kept.head_ref, kept.head),
+        "base": side(repo.full_name, kept.base_ref, kept.base),
     }
-    return {"url": f"{shapes.api(repo)}/pulls/{kept.number}", "id": kept.id, "number": kept.number, **sides}
 
 
 def labels(repo: Repository, kept: Pull) -> list[shapes.Json]:
@@ -213,12 +216,13 @@ def issue(repo: Repository, kept: Pull) -> shapes.Json:
     }
 
 
-def _side(repo: Repository, name: str, sha: str) -> shapes.Json:
-    owner = repo.owner
+def _side(repo: Repository, name: str, ref: str, sha: str) -> shapes.Json:
+    source = repo.world.existing(name)
+    owner = repo.world.account(name.partition("/")[0])
     return {
-        "label": f"{owner.login}:{name}",
-        "ref": name,
+        "label": f"{owner.login}:{ref}",
+        "ref": ref,
         "sha": sha,
         "user": shapes.account(repo.world.url, owner),
-        "repo": shapes.repository(repo),
+        "repo": shapes.repository(source) if source else None,
     }

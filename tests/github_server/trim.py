@@ -3,7 +3,8 @@
     npm pack @octokit/openapi && tar xzf octokit-openapi-*.tgz
     python -m tests.github_server.trim package/generated/api.github.com.json
 
-Only prose and examples are left out: what remains is GitHub's own wording of what is required and allowed.
+The package is published by Octokit's contributors under the MIT licence, which stands beside the copy. Only prose and
+examples are left out: what remains is GitHub's own wording of what is required and allowed.
 """
 
 from __future__ import annotations

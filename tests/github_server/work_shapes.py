@@ -72,7 +72,7 @@ def simple_status(repo: Repository, kept: Status) -> shapes.Json:
 
 def workflow_run(repo: Repository, run: WorkflowRun) -> shapes.Json:
     """A run of a workflow. Pull requests from forks are not listed, as at GitHub."""
-    root, url, source = repo.world.url, f"{shapes.api(repo)}/actions/runs/{run.id}", repo.world.repository(run.head_repository)
+    root, url, source = repo.world.url, f"{shapes.api(repo)}/actions/runs/{run.id}", repo.world.existing(run.head_repository)
     head, suite = repo.objects.commits[run.head], run.id + 1_000_000
     mine = [p for p in repo.pulls.values() if p.head == run.head and p.head_repository == repo.full_name == run.head_repository]
     workflow = int(hashlib.sha256(run.path.encode()).hexdigest()[:6], 16)
@@ -113,13 +113,14 @@ def workflow_run(repo: Repository, run: WorkflowRun) -> shapes.Json:
             "committer": who,
         },
         "repository": shapes.minimal_repository(repo),
-        "head_repository": shapes.minimal_repository(source),
+        "head_repository": shapes.minimal_repository(source) if source else None,
     }
 
 
 def artifact(repo: Repository, kept: Artifact) -> shapes.Json:
     """An artifact."""
     url, run = f"{shapes.api(repo)}/actions/artifacts/{kept.id}", repo.runs[kept.run]
+    source = repo.world.existing(run.head_repository)
     return {
         "id": kept.id,
         "node_id": shapes.node("Artifact", kept.id),
@@ -135,7 +136,7 @@ def artifact(repo: Repository, kept: Artifact) -> shapes.Json:
         "workflow_run": {
             "id": run.id,
             "repository_id": repo.id,
-            "head_repository_id": repo.world.repository(run.head_repository).id,
+            **({"head_repository_id": source.id} if source else {}),
             "head_branch": run.head_branch,
             "head_sha": run.head,
         },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import random
 import subprocess
@@ -17,7 +18,8 @@ import pytest
 import requests
 from github import GithubException, InputGitAuthor, InputGitTreeElement
 from jsonschema import Draft4Validator
-from tests.github_server.contract import FORMATS, Contract
+from tests.github_server import trim
+from tests.github_server.contract import FORMATS, TRIMMED, Contract
 from tests.github_server.judge import Judge
 from tests.github_server.operations import OPERATIONS
 from tests.github_server.permissions import NEEDS
@@ -37,8 +39,12 @@ class TestDescription:
 
     def test_what_is_described_is_answered_and_needs_some_permission(self) -> None:
         described = {operation.id for operation in Contract.read().operations}
-        assert set(OPERATIONS) == described
+        assert set(OPERATIONS) == described == {f"{part}/{name}" for part, names in trim.OPERATIONS.items() for name in names}
         assert set(NEEDS) == {name for name in described if not name.startswith(("users/", "rate-limit/"))}
+
+    def test_nothing_in_the_copy_of_the_description_is_superfluous(self) -> None:
+        text = TRIMMED.read_text(encoding="utf-8")
+        assert trim.trim(json.loads(text)) == json.loads(text)
 
     @pytest.mark.parametrize(
         ("method", "path", "body", "mistake"),
@@ -272,6 +278,7 @@ class TestHistory:
         place.repo.pull(head=place.history[-1])
         place.github.rename(NAME, "acme/better")
         assert client.get_pull(1).base.repo.full_name == "acme/better"
+        assert client.get_pull(1).head.repo.full_name == "acme/better"
         answer = requests.post(
             f"{place.github.url}/repos/acme/model/issues/1/comments",
             json={"body": "x"},

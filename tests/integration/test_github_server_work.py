@@ -151,6 +151,18 @@ class TestPermissions:
         assert refused(lambda: client.get_pull(1).state) == (401, "Bad credentials")
         assert refused(lambda: place.client("ghs_never_made").get_pull(1).state) == (401, "Bad credentials")
 
+    def test_a_token_where_it_would_be_seen_fails_the_test(self) -> None:
+        def leak() -> None:
+            with opened() as place:
+                place.repo.pull(head=place.history[-1])
+                token = place.token()
+                issue = place.client(token).get_issue(1)
+                assert refused(lambda: issue.create_comment(f"Posted with {token}"))[0] == 422
+
+        with pytest.raises(AssertionError, match="a token stands where it would be seen") as caught:
+            leak()
+        assert "ghs_" not in str(caught.value)
+
     def test_an_installation_is_nobody(self, place: Place) -> None:
         assert refused(lambda: session(place.github, place.token()).get_user().login)[0] == 403
         person = place.github.token(login="bob", type="User")
@@ -233,6 +245,16 @@ class TestRuns:
         assert (found.head_repository.full_name, found.head_sha, found.pull_requests) == ("stranger/model", head, [])
         mine = place.repo.workflow_run(head_sha=place.client().get_pull(1).head.sha)
         assert [pull.number for pull in place.client().get_workflow_run(mine).pull_requests] == [1]
+
+    def test_what_came_from_a_fork_outlives_it(self, place: Place) -> None:
+        head = place.repo.commit(parents=place.history[-1:])
+        number = place.repo.pull(head=head, head_repository="stranger/model")
+        run = place.repo.workflow_run(head_sha=head, head_repository="stranger/model")
+        place.github.delete("stranger/model")
+        answer = requests.get(f"{place.github.url}/repos/{NAME}/pulls/{number}", headers=place.bearer(), timeout=5).json()
+        assert (answer["head"]["repo"], answer["head"]["sha"], answer["head"]["user"]["login"]) == (None, head, "stranger")
+        answer = requests.get(f"{place.github.url}/repos/{NAME}/actions/runs/{run}", headers=place.bearer(), timeout=5).json()
+        assert (answer["head_repository"], answer["head_sha"]) == (None, head)
 
     def test_an_artifact_is_fetched_from_a_storage_that_never_sees_the_token(self, place: Place) -> None:
         run = place.repo.workflow_run(head_sha=place.history[-1], artifacts={"model-report": b"PK...", "other": b""})
