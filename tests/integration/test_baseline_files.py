@@ -103,6 +103,16 @@ def test_an_edit_sees_what_is_there(files: Files) -> None:
     assert seen == [["a/x.json"]]
 
 
+def test_the_last_listing_is_kept_until_we_change_something(place: Place, files: Files) -> None:
+    other = place.open()
+    assert dict(other.listed()) == {}
+    put(files, x=b"1")
+    assert list(files.listed()) == ["a/x.json"]
+    assert dict(other.listed()) == {}
+    put(other, y=b"1")
+    assert sorted(other.listed()) == ["a/x.json", "a/y.json"]
+
+
 def test_an_edit_that_fails_changes_nothing(place: Place, files: Files) -> None:
     put(files, x=b"1")
 

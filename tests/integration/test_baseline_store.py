@@ -187,6 +187,27 @@ def test_the_history_is_a_folder_of_commits(tmp_path: Path, store: RunStore, clo
     assert {run.record.commit for run in formats.read_runs(folder, id="example_id")} == {A, B}
 
 
+def test_the_history_is_no_longer_than_it_needs_to_be(tmp_path: Path, store: RunStore, clock: Clock) -> None:
+    for each, *seeds in ((A, 0, 1), (B, 0, 1, 2), (C, 0)):
+        record(store, runs(tmp_path, each, *seeds), each, clock)
+
+    def copied(most: int) -> set[str]:
+        folder = store.history(NAME, [A, B, C], tmp_path / str(most), most=most)
+        return {path.name for path in folder.iterdir()} if folder else set()
+
+    assert copied(100) == {A, B, C}
+    assert copied(5) == {A, B}
+    assert copied(4) == {A}
+    assert copied(1) == {A}
+
+
+def test_what_was_recorded_since_the_last_listing_is_found(tmp_path: Path, place: Place, clock: Clock) -> None:
+    reader, writer = RunStore(place.open()), RunStore(place.open())
+    assert reader.commits(NAME) == {}
+    record(writer, runs(tmp_path, A, 0), A, clock)
+    assert reader.load(NAME, A, tmp_path / "out").is_dir()
+
+
 def test_pruning_keeps_the_newest_and_what_is_needed_or_in_the_ledger(tmp_path: Path, store: RunStore, clock: Clock) -> None:
     commits = [recording.commit(number) for number in range(6)]
     for each in commits:

@@ -102,7 +102,7 @@ def find(source: RunStore, history: Iterable[Commit], *, config: Config, into: P
     if found is None:
         return None
     return Found(
-        folder=source.load(config.name, found.commit, into, listed=recorded[found.commit]),
+        folder=source.load(config.name, found.commit, into),
         commit=found.commit,
         distance=found.distance,
         committed=found.time,

@@ -30,6 +30,9 @@ class Files(Protocol):
     def paths(self) -> Mapping[str, str]:
         """Every path that is there now, with an id that changes when the content does. One cheap listing."""
 
+    def listed(self) -> Mapping[str, str]:
+        """What the last listing saw; a new one where there was none or we changed something since."""
+
     def read(self, path: str) -> bytes:
         """A file as the last listing saw it.
 
@@ -62,7 +65,7 @@ class FolderFiles:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._listed: Mapping[str, str] | None = None
+        self._last: Mapping[str, str] | None = None
 
     def __repr__(self) -> str:
         return f"FolderFiles({str(self._root)!r})"
@@ -72,13 +75,17 @@ class FolderFiles:
         with self._told_plainly(), self._locked(fcntl.LOCK_SH):
             return self._list()
 
+    def listed(self) -> Mapping[str, str]:
+        """What the last listing saw; a new one where there was none."""
+        return self.paths() if self._last is None else self._last
+
     def read(self, path: str) -> bytes:
         """A file as the last listing saw it.
 
         Raises:
             KeyError: It was not there, or has been changed since.
         """
-        listed = self._listed if self._listed is not None else self.paths()
+        listed = self.listed()
         with self._told_plainly():
             try:
                 with self._place(path).open("rb") as stream:
@@ -119,7 +126,7 @@ class FolderFiles:
                 # A link may lead anywhere; what lies behind it was not recorded here.
                 if not name.startswith(".") and file.is_file() and not file.is_symlink():
                     found[file.relative_to(self._root).as_posix()] = _identity(file.stat())
-        self._listed = found
+        self._last = found
         return found
 
     def _apply(self, wanted: Mapping[str, bytes | None]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,6 +18,10 @@ from metricgate.config import Config
 from metricgate.errors import InputError, StageError, UsageError
 
 Clock = Callable[[], datetime]
+
+MOST_HISTORY = 24
+"""Runs of other commits that are read to learn how noisy training is. Each costs two requests where a request is what counts: a
+job's own token has a thousand an hour, which all jobs of a repository share."""
 
 # How often a reading starts again when somebody replaced what was being read.
 _READINGS = 5
@@ -89,14 +93,13 @@ class RunStore:
         """The recorded runs of each commit."""
         return {commit: tuple(found.runs) for commit, found in self.listing(name).items()}
 
-    def load(self, name: str, commit: str, into: Path, *, listed: RecordedCommit | None = None) -> Path:
-        """Copy the runs of a commit out.
+    def load(self, name: str, commit: str, into: Path) -> Path:
+        """Copy the runs of a commit out, as the last listing saw them.
 
         Args:
             name: The model.
             commit: The full hash of the commit.
             into: A folder; the runs go into one named after the commit in it.
-            listed: What the last listing says about it, which saves another one.
 
         Returns:
             That folder, as ``metricgate compare`` takes it.
@@ -106,9 +109,12 @@ class RunStore:
             InputError: A score table that is kept elsewhere is gone, or another one.
             StageError: The place can't be reached.
         """
-        for _ in range(_READINGS):
-            found = listed or layout.recorded(self.files.paths(), name).get(layout.full_commit(commit))
-            listed = None
+        layout.full_commit(commit)
+        for attempt in range(_READINGS):
+            paths = self.files.paths() if attempt else self.files.listed()
+            found = layout.recorded(paths, name).get(commit)
+            if not attempt and (found is None or not found.complete):  # perhaps it is by now
+                continue
             if found is None:
                 raise UsageError(
                     f"{commit[:12]} is not recorded",
@@ -131,15 +137,27 @@ class RunStore:
             f"the runs of {commit[:12]} were replaced again and again while they were read", fix="run the command again"
         )
 
-    def history(self, name: str, commits: Sequence[str], into: Path) -> Path | None:
-        """Copy the runs of those commits out that are recorded.
+    def history(self, name: str, commits: Iterable[str], into: Path, *, most: int = MOST_HISTORY) -> Path | None:
+        """Copy the runs of those commits out that are recorded, as the last listing saw them.
+
+        Args:
+            name: The model.
+            commits: The commits, the most telling ones first.
+            into: A folder; the runs of each commit go into one named after it in it.
+            most: How many runs are enough. A commit is copied whole or not at all.
 
         Returns:
-            ``into``, with a folder per commit, as ``metricgate compare --history`` takes it; None where there is none.
+            ``into``, as ``metricgate compare --history`` takes it; None where no commit is recorded.
         """
-        listed = self.listing(name)
-        found = [self.load(name, commit, into, listed=listed[commit]) for commit in dict.fromkeys(commits) if commit in listed]
-        return into if found else None
+        recorded = {commit: found for commit, found in layout.recorded(self.files.listed(), name).items() if found.complete}
+        copied = 0
+        for commit in dict.fromkeys(commits):
+            if commit in recorded:
+                if copied and copied + len(recorded[commit].runs) > most:
+                    break
+                self.load(name, commit, into)
+                copied += len(recorded[commit].runs)
+        return into if copied else None
 
     def prune(self, name: str, *, keep: int, needed: Collection[str] = ()) -> tuple[str, ...]:
         """Delete what is not worth keeping.

@@ -105,13 +105,17 @@ class BranchFiles:
         self._state = self._look()
         return _shown(self._state)
 
+    def listed(self) -> Mapping[str, str]:
+        """What the last listing saw; a new one where there was none or we changed the branch since."""
+        return self.paths() if self._state is None else _shown(self._state)
+
     def read(self, path: str) -> bytes:
         """A file as the last listing saw it, even if it was changed since.
 
         Raises:
             KeyError: It was not there.
         """
-        blob = self._listed()[path]
+        blob = self.listed()[path]
 
         def fetch(handle: Handle) -> bytes:
             content = base64.b64decode(handle.get_git_blob(blob).content)
@@ -124,7 +128,7 @@ class BranchFiles:
 
     def holds(self, path: str, content: bytes) -> bool:
         """Whether the last listing saw this very content at the path. No request."""
-        return self._listed().get(path) == _blob(content)
+        return self.listed().get(path) == _blob(content)
 
     def change(self, edit: Edit, *, message: str) -> bool:
         """Write and delete files in one commit.
@@ -178,9 +182,6 @@ class BranchFiles:
         present = api.repository(known).ask(name, doing="look for the repository", needs="metadata: read")
         if present != known:
             self._repository = api.repository(present)
-
-    def _listed(self) -> Mapping[str, str]:
-        return self.paths() if self._state is None else _shown(self._state)
 
     def _look(self) -> _State:
         name = f"refs/heads/{self._branch}"
