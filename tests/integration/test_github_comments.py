@@ -441,6 +441,41 @@ def test_a_token_that_may_only_read(place: Scene) -> None:
     assert sum(request.method == "POST" for request in place.github.requests) == 1
 
 
+# What is known already
+
+
+def known(place: Scene, verdict: str, *, run: int, head: str = "") -> bool:
+    source = place.source(run, head=head)
+    return comments.post(place.model(), report(verdict), number=place.number, source=source).known
+
+
+def test_a_report_is_known_once_it_stands_there_and_until_it_changes(place: Scene) -> None:
+    assert not known(place, "fail", run=1)
+    assert known(place, "fail", run=2)
+    assert not known(place, "pass", run=3)
+    place.push()
+    assert not known(place, "pass", run=4)
+
+
+def test_what_a_later_run_found_about_the_same_commit_is_known_and_an_earlier_commit_has_its_own(place: Scene) -> None:
+    old = place.head
+    known(place, "fail", run=5)
+    assert known(place, "pass", run=4)
+    place.push()
+    assert not known(place, "pass", run=6)
+    assert not known(place, "pass", run=4, head=old)
+
+
+@pytest.mark.parametrize("kind", ["drop_after", "status_after"])
+@pytest.mark.parametrize("existing", [False, True])
+def test_what_we_wrote_ourselves_is_not_known_even_if_the_answer_was_lost(place: Scene, kind: str, existing: bool) -> None:
+    if existing:
+        publish(place, "pass")
+    place.github.faults.add(Fault(kind=kind, method="PATCH" if existing else "POST", status=502))  # type: ignore[arg-type]
+    assert not known(place, "fail", run=2)
+    assert not place.github.faults.left
+
+
 # What it remembers
 
 

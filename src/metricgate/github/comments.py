@@ -62,11 +62,27 @@ class Plan:
         write: The text; None to leave what there is.
         keep: The comment that holds it afterwards; None to make one, or to have none.
         delete: Duplicates.
+        known: As in ``Posted``.
     """
 
     write: str | None = None
     keep: Ours | None = None
     delete: tuple[Ours, ...] = field(default=())
+    known: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Posted:
+    """What has become of a report.
+
+    Attributes:
+        url: The address of the comment; None if there is none.
+        known: Whether the comment said the same of this very commit before, or what a later run found: then a check run and a
+            status of the commit have been there too, and writing them again would change nothing, or for the worse.
+    """
+
+    url: str | None = None
+    known: bool = False
 
 
 def publish(
@@ -78,6 +94,19 @@ def publish(
     when: When = "on_change",
     label: str | None = None,
 ) -> str | None:
+    """``post``, for those who only want the comment's address; None if there is none."""
+    return post(repository, report, number=number, source=source, when=when, label=label).url
+
+
+def post(
+    repository: Repository,
+    report: Report,
+    *,
+    number: int,
+    source: Source,
+    when: When = "on_change",
+    label: str | None = None,
+) -> Posted:
     """Write, update or leave the comment about a report.
 
     Args:
@@ -89,28 +118,23 @@ def publish(
             without a first comment as long as all is well, ``never``.
         label: The label that accepts a regression, where one does.
 
-    Returns:
-        The address of the comment; None if there is none.
-
     Raises:
         GitHubError: The comment can't be written, and why.
     """
     if when == "never":
-        return None
+        return Posted()
     api = repository.api
     logins = {api.login}
     tries = api.tries()
     made: Ours | None = None
-    looks = 0
+    looks, tried = 0, False
     while True:
         looks += 1
         ours = find(repository, report.name, number=number, logins=logins)
         if made is not None and made.id not in [each.id for each in ours]:
-            ours.append(
-                made
-            )  # a list may lag behind; if another run has deleted it as a duplicate, deleting it again is no harm
+            ours.append(made)  # a list may lag behind; and where another run deleted it, deleting it again does no harm
         if made is not None and len(ours) == 1:
-            return made.url
+            return Posted(url=made.url)
         pull = _pull(repository, number)
         if pull.repository != repository.full_name:  # renamed: GitHub forwards what reads, and nothing that writes
             repository = api.repository(pull.repository)
@@ -119,6 +143,7 @@ def publish(
             ours = find(repository, report.name, number=number, logins=logins)
         plan = decide(report, ours, source=source, pull=pull, when=when, label=label)
         try:
+            tried = tried or plan.write is not None
             if plan.write is not None and plan.keep is None:
                 login, made = _create(repository, number, plan.write, name=report.name)
                 logins.add(login)  # an app's own token can't ask beforehand
@@ -135,7 +160,7 @@ def publish(
             continue
         for duplicate in plan.delete:
             _delete(repository, number, duplicate.id)
-        return plan.keep.url if plan.keep else None
+        return Posted(url=plan.keep.url if plan.keep else None, known=plan.known and not tried)
 
 
 def decide(report: Report, ours: Sequence[Ours], *, source: Source, pull: Pull, when: When, label: str | None = None) -> Plan:
@@ -159,10 +184,11 @@ def decide(report: Report, ours: Sequence[Ours], *, source: Source, pull: Pull, 
     newest = max(ours, key=lambda each: (each.rank(pull.head), -each.id))
     delete = tuple(each for each in ours if each is not keep)
     if (source.head == pull.head, source.order) < newest.rank(pull.head):
-        return Plan(write=None if newest is keep else newest.body.text, keep=keep, delete=delete)
-    known = keep.body.state
-    same = known is not None and keep.body.same(body) and (when != "always" or known == body.state)
-    return Plan(write=None if same else body.text, keep=keep, delete=delete)
+        later = any(state.head == source.head and state.order > source.order for state in states)
+        return Plan(write=None if newest is keep else newest.body.text, keep=keep, delete=delete, known=later)
+    state = keep.body.state
+    same = state is not None and keep.body.same(body) and (when != "always" or state == body.state)
+    return Plan(write=None if same else body.text, keep=keep, delete=delete, known=same)
 
 
 def remembered(repository: Repository, name: str, *, number: int) -> State | None:
