@@ -231,8 +231,8 @@ def _metricgate(home: Path) -> Path:
         if name.startswith(wanted) and (PROJECT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(PROJECT / name, folder / name)
-    workflow = folder / ".github" / "workflows" / "model-ci.yml"
-    workflow.write_text(re.sub(r"uses: \$/(\S+)", rf"uses: {reference.SLUG}/\1@{RELEASE}", workflow.read_text()))
+    for workflow in (folder / ".github" / "workflows").glob("model-*.yml"):
+        workflow.write_text(re.sub(r"uses: \$/(\S+)", rf"uses: {reference.SLUG}/\1@{RELEASE}", workflow.read_text()))
     script = folder / "actions" / "setup" / "run.sh"
     # GitHub gives composite steps no INPUT_*: whatever relies on what `act` sets would fail here. And `act` knows one API only.
     here = 'unset "${!INPUT_@}"\nexport GITHUB_API_URL="$STAND_IN_API_URL"\n'
