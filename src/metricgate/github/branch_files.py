@@ -34,8 +34,8 @@ _ABOUT = b"""\
 # Recorded runs
 
 metricgate keeps the runs of the main branch here, to compare pull requests with: metrics and the score of every test example,
-by model and commit. Nothing here is part of the code. Old runs go by themselves; `baseline: {keep: 100}` in metricgate.yaml says
-how many commits stay.
+by model and commit. Nothing here is part of the code. Old runs go by themselves: `baseline: {keep: 100}` in metricgate.yaml
+says how many commits stay.
 """
 # GitHub reads blobs of up to 100 MB, and takes them in a request of JSON, a third larger, which it refuses far below that.
 _LARGEST = 25_000_000
