@@ -148,6 +148,31 @@ def test_what_tags_and_open_pull_requests_need(github: GitHubServer, repository:
     assert ancestry.needed(handle, {main[3]}, max_commits=0) == set()
 
 
+def test_what_many_pull_requests_need_is_listed_once(
+    github: GitHubServer, repository: Repository, handle: api.Repository
+) -> None:
+    main = repository.commits(90)
+    repository.branch("main", main[-1])
+    for position in (89, 70, 50, 30, 30, 10):
+        repository.pull(head=repository.commit(parents=[main[position]]))
+    github.forget_requests()
+    recorded = {main[position] for position in range(0, 90, 7)}
+    assert ancestry.needed(handle, recorded, max_commits=10) == {main[position] for position in (84, 70, 49, 28, 7)}
+    # Tags, pull requests, each one's merge-base, one page of history.
+    assert len(github.requests) == 2 + 6 + 1
+
+
+def test_a_change_that_began_long_ago_or_elsewhere_is_listed_by_itself(repository: Repository, handle: api.Repository) -> None:
+    main = repository.commits(10)
+    release = repository.commits(10, parent=main[2])
+    repository.branch("main", main[-1])
+    repository.branch("release", release[-1])
+    repository.pull(head=repository.commit(parents=[main[9]]))
+    repository.pull(head=repository.commit(parents=[release[8]]), base="release")
+    recorded = {main[1], main[8], release[4]}
+    assert ancestry.needed(handle, recorded, max_commits=50) == {main[8], release[4]}
+
+
 def test_without_the_permission_to_see_pull_requests_nothing_is_thought_superfluous(github: GitHubServer) -> None:
     private = github.repository("acme/secret", private=True)
     private.branch("main", private.commit())

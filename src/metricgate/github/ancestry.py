@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterator
-from datetime import datetime
+from datetime import datetime, timezone
 
 from github.Commit import Commit as Listed
 
@@ -16,8 +16,11 @@ from metricgate.github.failures import MissingError
 
 _READ = "contents: read"
 _PAGE = 100
-# Pull requests that are looked at before everything counts as needed: each costs two requests.
+# Pull requests that are looked at before everything counts as needed: each costs a request.
 MOST_PULLS = 200
+# Commits that are listed in the hope that another change began at one of them.
+_MOST_LISTED = 1000
+_LONG_AGO = datetime.min.replace(tzinfo=timezone.utc)
 
 
 def merge_base(repository: Repository, base: str, head: str) -> str:
@@ -32,14 +35,7 @@ def merge_base(repository: Repository, base: str, head: str) -> str:
         MissingError: They have none in common, or GitHub does not know one of them.
         GitHubError: GitHub does not answer.
     """
-    if base == head:
-        return base
-    # One commit a page: what the change did is not asked for.
-    return repository.ask(
-        lambda handle: handle.compare(base, head, comparison_commits_per_page=1).merge_base_commit.sha,
-        doing=f"find where {head[:12]} left {base[:12]}",
-        needs=_READ,
-    )
+    return base if base == head else _parting(repository, base, head).id
 
 
 def before(repository: Repository, commit: str) -> Iterator[Commit]:
@@ -53,9 +49,7 @@ def before(repository: Repository, commit: str) -> Iterator[Commit]:
     number = 0
     while True:
         listed = repository.ask(
-            lambda _, page=number: [  # type: ignore[misc]  # the default binds the number
-                Commit(item.sha, tuple(parent.sha for parent in item.parents), _time(item)) for item in pages.get_page(page)
-            ],
+            lambda _, page=number: [_commit(item) for item in pages.get_page(page)],  # type: ignore[misc]  # binds the number
             doing=f"list the commits before {commit[:12]}",
             needs=_READ,
         )
@@ -92,14 +86,69 @@ def needed(repository: Repository, recorded: Collection[str], *, max_commits: in
     )
     if len(pulls) > MOST_PULLS:
         return frozenset(recorded)
-    bases = set()
+    partings = set()
     for base, head in sorted(pulls):
         with contextlib.suppress(MissingError):  # without a common commit there is no baseline that could be needed
-            bases.add(merge_base(repository, base, head))
-    found = [nearest.nearest(before(repository, base), recorded, max_commits=max_commits) for base in sorted(bases)]
-    return frozenset(recorded) & (tags | {each.commit for each in found if each is not None})
+            partings.add(_parting(repository, base, head))
+    listings: list[_Listing] = []
+    found = set(tags)
+    # The newest first: what it lists will have most of the others.
+    for parting in sorted(partings, key=lambda commit: (commit.time or _LONG_AGO, commit.id), reverse=True):
+        history = next((rest for listing in listings if (rest := listing.since(parting)) is not None), None)
+        if history is None:
+            listings.append(_Listing(before(repository, parting.id)))
+            history = iter(listings[-1])
+        if baseline := nearest.nearest(history, recorded, max_commits=max_commits):
+            found.add(baseline.commit)
+    return frozenset(recorded) & found
 
 
-def _time(commit: Listed) -> datetime | None:
+class _Listing:
+    """A history that is read several times, and asked for once."""
+
+    def __init__(self, source: Iterator[Commit]) -> None:
+        self._source = source
+        self._read: list[Commit] = []
+        self._positions: dict[str, int] = {}
+
+    def __iter__(self) -> Iterator[Commit]:
+        return self._from(0)
+
+    def since(self, commit: Commit) -> Iterator[Commit] | None:
+        """The history of a commit, with others between that are not of it; None if it does not come soon.
+
+        What GitHub lists comes by time, and an ancestor never stands before its descendant.
+        """
+        if commit.id not in self._positions:
+            for passed in self._from(len(self._read)):
+                gone_by = passed.time is None or commit.time is None or passed.time < commit.time
+                if passed.id == commit.id or gone_by or len(self._read) >= _MOST_LISTED:
+                    break
+        position = self._positions.get(commit.id)
+        return None if position is None else self._from(position)
+
+    def _from(self, position: int) -> Iterator[Commit]:
+        while True:
+            if position == len(self._read):
+                commit = next(self._source, None)
+                if commit is None:
+                    return
+                self._positions[commit.id] = position
+                self._read.append(commit)
+            yield self._read[position]
+            position += 1
+
+
+def _parting(repository: Repository, base: str, head: str) -> Commit:
+    # One commit a page: what the change did is not asked for.
+    return repository.ask(
+        lambda handle: _commit(handle.compare(base, head, comparison_commits_per_page=1).merge_base_commit),
+        doing=f"find where {head[:12]} left {base[:12]}",
+        needs=_READ,
+    )
+
+
+def _commit(item: Listed) -> Commit:
     # GitHub's description lets a commit have no committer; PyGithub's types do not.
-    return getattr(commit.commit.committer, "date", None)
+    time: datetime | None = getattr(item.commit.committer, "date", None)
+    return Commit(item.sha, tuple(parent.sha for parent in item.parents), time)
