@@ -63,8 +63,11 @@ def _pack(run: Run, *, commit: str, config: Config) -> PackedRun:
     home = run.where if run.where.is_dir() else run.where.parent
     files = {}
     if (home / RUN_FILE).is_file():
-        record = run.record if run.record.commit else run.record.model_copy(update={"commit": commit})
-        files[RUN_FILE] = _json(record.model_dump(mode="json", by_alias=True))
+        if run.record.commit:
+            files[RUN_FILE] = (home / RUN_FILE).read_bytes()
+        else:
+            record = run.record.model_copy(update={"commit": commit})
+            files[RUN_FILE] = _json(record.model_dump(mode="json", by_alias=True))
     if set(run.metrics) - (set(run.record.metrics) if files else set()):
         # What run.json says once is not said twice: reading a file costs a request.
         stated = {
