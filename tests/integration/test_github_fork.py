@@ -20,9 +20,9 @@ from metricgate.github import api, fork, quarantine
 from metricgate.github.branch_files import BranchFiles
 from metricgate.github.event import Work
 from metricgate.github.failures import RefusedError
+from metricgate.github.foreign_runs import Task
 from metricgate.github.fork import Change, Judged
 from metricgate.github.patience import Patience
-from metricgate.github.quarantine import Task
 from metricgate.report import markdown
 from metricgate.report.document import Report
 
@@ -209,10 +209,18 @@ def test_the_event_has_to_be_about_the_run_that_it_names(world: World) -> None:
     assert world.change(replace(work, head="d" * 40)) is None
 
 
-@pytest.mark.parametrize("missing", ["run_id", "head", "head_repository"])
-def test_a_fork_that_is_gone_has_nothing_to_show(world: World, missing: str) -> None:
+@pytest.mark.parametrize(
+    "without",
+    [
+        lambda work: replace(work, run_id=None),
+        lambda work: replace(work, head=None),
+        lambda work: replace(work, head_repository=None),
+    ],
+    ids=["run", "head", "repository"],
+)
+def test_a_fork_that_is_gone_has_nothing_to_show(world: World, without: Callable[[Work], Work]) -> None:
     work = world.work(world.pull(), {})
-    assert world.change(replace(work, **{missing: None})) is None
+    assert world.change(without(work)) is None
     assert not world.github.requests
 
 

@@ -25,7 +25,7 @@ from metricgate.github import archive, artifact, quarantine, recorded
 from metricgate.github.archive import ArtifactError
 from metricgate.github.artifact import Stored
 from metricgate.github.event import Work
-from metricgate.github.quarantine import Task
+from metricgate.github.foreign_runs import Task
 from metricgate.report import plain
 from metricgate.report.document import Origin, Report, SideInfo
 

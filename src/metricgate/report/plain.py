@@ -26,7 +26,8 @@ def markdown(value: str, *, limit: int = MAX_LENGTH) -> str:
     shown = re.sub(r"([@#])", r"\1" + _BREAK, shown)
     shown = shown.replace("://", f":{_BREAK}//")
     shown = re.sub(r"(?i)(www|mailto|xmpp|gh)([.:-])", rf"\1{_BREAK}\2", shown)
-    return re.sub(r":(?=[a-z0-9+_-]+:)", f":{_BREAK}", shown)
+    # `:x` may become `:x:` by what we write behind it, which GitHub shows as a picture; 14:02 is no picture's name.
+    return re.sub(r"(?!(?<=[0-9]):[0-9]{2}\b):(?=[\w+\\-])", f":{_BREAK}", shown)
 
 
 def mermaid(value: str) -> str:

@@ -1,0 +1,141 @@
+"""Whatever a run's files hold, a comparison is a report that can be shown, or a refusal that can."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from metricgate.errors import StageError
+from metricgate.github import quarantine
+from metricgate.github.archive import ArtifactError
+from metricgate.github.foreign_runs import Limits, Task
+from metricgate.report import markdown, terminal
+from metricgate.report.document import Report
+from tests.hostile import runs
+
+SMALL = Limits(seconds=60, cpu_seconds=30)
+
+
+def lay(folder: Path, files: runs.Files) -> Path:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+@functools.cache
+def policy() -> str:
+    return runs.POLICY
+
+
+def task(root: Path, candidate: runs.Files, *, baseline: runs.Files | None = None, limits: Limits = SMALL) -> Task:
+    return Task(
+        candidate=lay(root / "candidate", candidate),
+        baseline=lay(root / "baseline", runs.honest() if baseline is None else baseline),
+        policy=policy(),
+        change=policy(),
+        limits=limits,
+    )
+
+
+def shown(report: Report) -> str:
+    return markdown.render(report) + terminal.render(report)
+
+
+def controlled(text: str) -> list[str]:
+    return [char for char in text if char != "\n" and unicodedata.category(char) in {"Cc", "Cs", "Co", "Cn"}]
+
+
+@pytest.mark.parametrize("name", runs.UNUSABLE)
+def test_runs_that_are_no_evidence_are_refused_in_a_line(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ArtifactError) as caught:
+        quarantine.compare_here(task(tmp_path, runs.UNUSABLE[name]))
+    said = str(caught.value)
+    assert not controlled(said)
+    assert len(said) < 2_000
+    assert str(tmp_path) not in said, "what it says is about the artifact, not about this machine"
+    assert "Error)" not in said or "UnicodeDecodeError" in said, f"refused by accident: {said}"
+
+
+@pytest.mark.parametrize("name", runs.SPEAKING)
+def test_ids_and_slices_that_want_to_be_more_are_judged_as_what_they_are(tmp_path: Path, name: str) -> None:
+    worse = {key: content.replace(b",1\n", b",0\n", 60) for key, content in runs.SPEAKING[name].items()}
+    report = quarantine.compare_here(task(tmp_path, worse, baseline=runs.SPEAKING[name]))
+    assert report.verdict == "fail"
+    assert not controlled(shown(report))
+
+
+def test_an_honest_run_comes_through_the_child(tmp_path: Path) -> None:
+    report = quarantine.compare(task(tmp_path, runs.honest(6)))
+    assert report.verdict == "fail"
+    assert report.name == "digits"
+
+
+def test_the_child_knows_no_secret_of_the_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It sees five variables, none of them ours, and its working folder is empty."""
+    monkeypatch.setenv("METRICGATE_INPUT_TOKEN", "ghs_secret")
+    monkeypatch.setenv("GITHUB_OUTPUT", "/tmp/output")
+    given = quarantine.environ_of(tmp_path)
+    assert set(given) <= {"PATH", "TMPDIR", "OPENBLAS_NUM_THREADS", "LD_LIBRARY_PATH"}
+    assert "ghs_secret" not in str(given)
+
+
+def test_a_table_that_claims_more_rows_than_anybody_tests_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="the table claims 2,000 rows"):
+        quarantine.compare_here(
+            task(tmp_path, {"seed-0/scores.parquet": runs.constant(2_000, groups=2)}, limits=Limits(rows=1_999))
+        )
+
+
+def test_a_table_of_more_columns_than_anybody_has_is_refused(tmp_path: Path) -> None:
+    wide = runs.columns(example_id=["a"], **{f"c{i}": [1] for i in range(60)})
+    with pytest.raises(ArtifactError, match="claims 62 columns"):
+        quarantine.compare_here(task(tmp_path, {"seed-0/scores.parquet": wide}, limits=Limits(columns=61)))
+
+
+def test_memory_has_an_end(tmp_path: Path) -> None:
+    """Sixty million rows in 400 kB, where nobody looked at what the table claims."""
+    bomb = runs.constant(60_000_000, groups=60)
+    assert len(bomb) < 400_000
+    limits = Limits(rows=10**12, memory_bytes=1_000_000_000, seconds=120, cpu_seconds=60)
+    with pytest.raises(ArtifactError):
+        quarantine.compare(task(tmp_path, {"seed-0/scores.parquet": bomb}, limits=limits))
+
+
+def test_time_has_an_end(tmp_path: Path) -> None:
+    started = time.monotonic()
+    with pytest.raises(ArtifactError, match=r"took longer than 0\.05 seconds"):
+        quarantine.compare(task(tmp_path, runs.honest(), limits=Limits(seconds=0.05)))
+    assert time.monotonic() - started < 30
+
+
+def test_processor_time_has_an_end(tmp_path: Path) -> None:
+    laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
+    laughs += "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 10))
+    trusted = task(tmp_path, runs.honest(), limits=Limits(cpu_seconds=2, seconds=240))
+    with pytest.raises((ArtifactError, StageError), match=r"processor time|SIGKILL"):
+        quarantine.compare(trusted.model_copy(update={"policy": laughs}))
+
+
+def test_a_report_has_a_size(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="the report would have more than"):
+        quarantine.compare(task(tmp_path, runs.honest(6), limits=Limits(report_bytes=100, seconds=120)))
+
+
+def test_columns_nested_in_columns_end_in_a_report_or_a_refusal(tmp_path: Path) -> None:
+    with contextlib.suppress(ArtifactError):
+        quarantine.compare(task(tmp_path, {"seed-0/scores.parquet": runs.deep(300)}))
+
+
+def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    with pytest.raises(ArtifactError):
+        quarantine.compare(task(tmp_path, runs.honest(), limits=Limits(seconds=0.05)))
+    assert not list(scratch.iterdir())
