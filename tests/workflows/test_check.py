@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
+NUMBER = 7
+
 USES = f"uses: {reference.SLUG}@v{__version__}"
 WORKFLOW = f"""
     name: model
@@ -62,7 +64,9 @@ def test_a_harmful_change_fails_with_its_report_in_the_summary(act: Act, scratch
     assert "❌ tiny: accuracy fell" in outcome.summaries
     assert outputs(outcome)["verdict"] == "fail"
     assert outputs(outcome)["exit-code"] == "1"
-    assert outputs(outcome)["comment-url"] == ""
+    (comment,) = scratch.remote.comments(NUMBER)
+    assert outputs(outcome)["comment-url"] == comment["html_url"]
+    assert "❌ tiny: accuracy fell" in comment["body"]
     assert report(outcome)["verdict"] == "fail"
     assert (outcome.artifacts / "report.md").read_text() in outcome.summaries
     # On the line of the rule that failed; and what the training prints is not an annotation of ours.

@@ -34,6 +34,7 @@ class Work:
         draft: Whether the pull request is a draft.
         action: What happened to the pull request: opened, synchronize, labeled, …
         label: The label that was put on or taken off, where that is what happened.
+        sender: Who made it happen.
         branch: The branch that was pushed to, or that the change goes into.
         tag: The tag of a release.
         run_id: The workflow run whose report is to be posted.
@@ -49,6 +50,7 @@ class Work:
     draft: bool = False
     action: str | None = None
     label: str | None = None
+    sender: str | None = None
     branch: str | None = None
     tag: str | None = None
     run_id: int | None = None
@@ -93,6 +95,7 @@ def _pull_request(payload: Mapping[str, Any]) -> Work:
         draft=change.get("draft") is True,
         action=action,
         label=_name(label, "name"),
+        sender=_name(_mapping(payload, "sender"), "login"),
         branch=_name(base, "ref"),
         head_repository=_repository(head),
         why="the pull request is closed" if closed else "",

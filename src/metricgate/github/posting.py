@@ -8,16 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from metricgate.errors import MetricgateError, UsageError
 from metricgate.github import checks, comments, waiver
 from metricgate.github.api import Repository
+from metricgate.github.comments import Posted
 from metricgate.github.job import Job
 from metricgate.github.waiver import Evidence
 from metricgate.report.comment import Source
 from metricgate.report.document import Report
 
 MAX_BYTES = 1_000_000
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +51,7 @@ def accepted(job: Job, report: Report) -> Report:
         if job.work.action is None:  # a merge group: its commit is GitHub's, the accepted one is the pull request's
             head = repository.ask(lambda repo: repo.get_pull(number).head.sha, doing=f"read #{number}", needs=comments.READS)
         # Fits the event alone mostly; what an earlier run granted is asked for only where that is not enough.
-        evidence = Evidence(action=job.work.action, label=job.work.label)
+        evidence = Evidence(action=job.work.action, label=job.work.label, sender=job.work.sender)
         decision = waiver.decide(repository, number=number, head=head, evidence=evidence)
         if decision.reason:
             remembered = comments.remembered(repository, report.name, number=number)
@@ -80,26 +84,23 @@ def post(job: Job, report: Report) -> str | None:
 
 def show(job: Job, repository: Repository, report: Report, place: Place) -> str | None:
     """Show a report at a place; the address of the comment, if there is one."""
-    url: list[str | None] = [None]
+    source = place.source
 
-    def comment() -> None:
-        url[0] = comments.publish(
-            repository,
-            report,
-            number=place.number,
-            source=place.source,
-            when=job.settings.comment,
-            label=waiver.LABEL,
+    def comment() -> Posted:
+        return comments.post(
+            repository, report, number=place.number, source=source, when=job.settings.comment, label=waiver.LABEL
         )
 
     def check() -> None:
         marks = checks.marks_of(report, path=job.settings.config, text=place.text)
-        checks.publish(repository, report, source=place.source, marks=marks)
+        checks.publish(repository, report, source=source, marks=marks)
 
-    _try(job, comment, title="The pull request could not be commented on")
+    posted = _try(job, comment, title="The pull request could not be commented on")
+    if posted is not None and posted.known:
+        return posted.url  # all of it stands there already, or something newer does
     _try(job, check, title="The check run could not be made")
-    _try(job, lambda: checks.status(repository, report, source=place.source), title="The commit status could not be set")
-    return url[0]
+    _try(job, lambda: checks.status(repository, report, source=source), title="The commit status could not be set")
+    return posted.url if posted else None
 
 
 def needed(job: Job) -> Repository:
@@ -113,11 +114,12 @@ def needed(job: Job) -> Repository:
     return job.repository
 
 
-def _try(job: Job, do: Callable[[], None], *, title: str) -> None:
+def _try(job: Job, do: Callable[[], T], *, title: str) -> T | None:
     try:
-        do()
+        return do()
     except MetricgateError as error:
         job.runner.annotate("warning", str(error), title=title)
+        return None
 
 
 def _text(job: Job) -> str:

@@ -99,8 +99,8 @@ def read(root: Path, file: str) -> Reference:
 # Workflows have no description of their own.
 _DESCRIPTIONS = {
     ".github/workflows/model-ci.yml": (
-        "The check as a reusable workflow: a change is trained and evaluated on your runners, and judged on another machine that "
-        "runs none of the repository's code, against recorded runs. The report becomes a comment; a push is recorded."
+        "The check as a reusable workflow: a change is trained and evaluated on your runners, and judged on another machine "
+        "that runs none of the repository's code, against recorded runs. The report becomes a comment; a push is recorded."
     ),
     ".github/workflows/model-comment.yml": (
         "Comments for pull requests from forks, as a `workflow_run` workflow: it never runs or checks out the fork's code, and "

@@ -53,7 +53,7 @@ def lead(report: Report) -> str:
         return f"{_sentence(report.reasons[0])} {_consequence(report)}" if report.reasons else _consequence(report)
     if report.verdict == "inconclusive":
         first = next((rule for rule in report.rules if rule.outcome == "inconclusive"), None)
-        parts = [_sentence(first.reason if first else report.reasons[0])]
+        parts = [_sentence(first.reason if first else report.reasons[0])] if first or report.reasons else []
         if first is not None and first.noise == TEST_SET_ONLY:
             parts.append(f"How much a new seed alone changes it is not known: `{MEASURE_NOISE}` on both sides measures it.")
         return " ".join([*parts, _consequence(report)])
