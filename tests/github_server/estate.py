@@ -114,13 +114,14 @@ class Estate:
             kind = "Bot" if login.endswith("[bot]") else type
             return self.accounts.setdefault(login.lower(), Account(login, len(self.accounts) + 101, kind))
 
+    def network(self, repo: Repository) -> list[Repository]:
+        """A repository, its forks, and what it is a fork of."""
+        root = repo.fork_of or repo.full_name
+        return [one for one in self._repositories.values() if root in (one.full_name, one.fork_of)]
+
     def fork(self, repo: Repository, owner: str) -> Repository | None:
         """The repository of the same network that belongs to somebody."""
-        network = repo.fork_of or repo.full_name
-        for one in self._repositories.values():
-            if network in (one.full_name, one.fork_of) and one.full_name.partition("/")[0] == owner:
-                return one
-        return None
+        return next((one for one in self.network(repo) if one.full_name.partition("/")[0] == owner), None)
 
     def next_id(self) -> int:
         """An id that nothing else has."""

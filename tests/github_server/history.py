@@ -65,18 +65,23 @@ def compare_commits(call: Call) -> Answer:
 
 
 def list_pulls_of_commit(call: Call) -> Answer:
-    """The pull requests that a commit is in: merged ones if it is on the default branch, otherwise open ones too."""
-    repo = call.repo
+    """The pull requests that a commit is in: once it is on the default branch the merged one, until then open ones too.
+
+    A commit that is only in a fork is in none, unless the fork is asked.
+    """
+    asked = call.repo
     sha = commit_of(call, call.path["commit_sha"])
-    objects = repo.objects
-    tip = repo.head(repo.default_branch)
+    objects, tip = asked.objects, asked.head(asked.default_branch)
     landed = tip is not None and sha in objects.ancestors(tip)
     found = []
-    for pull in repo.pulls.values():
-        new = {pull.merge, *objects.ancestors(pull.head)} - objects.ancestors(pull.base)
-        if sha in new and (not landed or pull.merged):
-            found.append(pull)
-    return call.page(found, lambda pull: talk_shapes.pull_simple(repo, pull))
+    for repo in call.server.network(asked):
+        for pull in repo.pulls.values():
+            new = {pull.merge, *objects.ancestors(pull.head)} - objects.ancestors(pull.base)
+            merged = pull.merged is not None and repo is asked
+            ours = pull.head_repository == asked.full_name and pull.state == "open" and not landed
+            if sha in new and (merged or ours):
+                found.append((repo, pull))
+    return call.page(found, lambda each: talk_shapes.pull_simple(*each))
 
 
 def list_branches(call: Call) -> Answer:

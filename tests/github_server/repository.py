@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.github_server import talk_shapes, work_shapes
 from tests.github_server.branches import Branches
-from tests.github_server.objects import Person
+from tests.github_server.objects import Entry, Person
 from tests.github_server.records import (
     Account,
     Artifact,
@@ -129,6 +129,7 @@ class Repository(Branches):
             pull.state, pull.closed = "closed", self.world.tick()
             if merged:
                 pull.merged = pull.closed
+                pull.merge = self._merge(pull, self.refs[f"refs/heads/{pull.base_ref}"])
                 self.refs[f"refs/heads/{pull.base_ref}"] = pull.merge
                 self._happened(number, "merged", login, commit=pull.merge)
             self._happened(number, "closed", login)
@@ -140,11 +141,23 @@ class Repository(Branches):
             self._happened(number, "locked", login)
 
     def _settle(self, pull: Pull) -> None:
-        author = Person("GitHub", "noreply@github.com", pull.updated)
-        tree, message = self.objects.commits[pull.head].tree, f"Merge {pull.head} into {pull.base}"
-        pull.merge = self.objects.add_commit(tree, [pull.base, pull.head], message, author=author, committer=author)
+        """Merge the head into the base on trial, as GitHub does after each push."""
+        pull.merge = self._merge(pull, pull.base)
         self.refs[f"refs/pull/{pull.number}/head"] = pull.head
         self.refs[f"refs/pull/{pull.number}/merge"] = pull.merge
+
+    def _merge(self, pull: Pull, base: str) -> str:
+        objects, shared = self.objects, self.objects.merge_base(base, pull.head)
+        before, after, here = (objects.files(objects.commits[sha].tree) if sha else {} for sha in (shared, pull.head, base))
+        changes: dict[str, Entry | None] = {
+            path: objects.find(objects.commits[pull.head].tree, path)
+            for path in before.keys() | after.keys()
+            if before.get(path) != after.get(path) and (path in after or path in here)
+        }
+        tree = objects.write(objects.commits[base].tree, changes)
+        author = Person("GitHub", "noreply@github.com", pull.updated)
+        message = f"Merge {pull.head} into {base}"
+        return objects.add_commit(tree, [base, pull.head], message, author=author, committer=author)
 
     # Conversations
 

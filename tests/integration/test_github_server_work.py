@@ -90,6 +90,17 @@ class TestConversations:
         assert (after.head.sha, after.base.sha, after.state) == (head, place.history[-1], "open")
         assert after.merge_commit_sha != before.merge_commit_sha
 
+    def test_a_merge_keeps_what_both_sides_changed(self, place: Place) -> None:
+        base = place.repo.commit(parents=place.history[-1:], files={"both": "old", "gone": "", "kept": ""})
+        place.repo.branch("main", base)
+        head = place.repo.commit(parents=[base], files={"both": "new", "gone": None})
+        number = place.repo.pull(head=head)
+        place.repo.branch("main", place.repo.commit(parents=[base], files={"later": ""}))
+        place.repo.close(number, merged=True)
+        assert place.repo.files("main") == {"both": b"new", "kept": b"", "later": b""}
+        merged = place.client().get_pull(number)
+        assert (merged.merged, merged.state, merged.merge_commit_sha) == (True, "closed", place.repo.head("main"))
+
     def test_pull_requests_are_found_by_head_and_state(self, place: Place) -> None:
         client = place.client()
         place.repo.pull(head=place.repo.commit(parents=place.history[-1:]), head_repository="stranger/model", head_ref="better")
@@ -105,6 +116,13 @@ class TestConversations:
         assert [pull.number for pull in client.get_commit(head).get_pulls()] == [1, 2]
         place.repo.close(1, merged=True)
         assert [pull.number for pull in client.get_commit(head).get_pulls()] == [1]
+
+    def test_a_commit_that_is_only_in_a_fork_is_in_no_pull_request_unless_the_fork_is_asked(self, place: Place) -> None:
+        head = place.repo.commit(parents=place.history[-1:])
+        place.repo.pull(head=head, head_repository="stranger/model")
+        assert list(place.client().get_commit(head).get_pulls()) == []
+        fork = replace(place, repo=place.github.repository("stranger/model"))
+        assert [pull.number for pull in fork.client().get_commit(head).get_pulls()] == [2]
 
 
 class TestPermissions:
