@@ -114,13 +114,18 @@ class Repository(Branches):
             return number
 
     def push(self, number: int, sha: str) -> None:
-        """Move a pull request's head, by force if it must be."""
+        """Move a pull request's head, by force if it must be. A closed one keeps the head that it was closed with."""
         with self.world.lock:
             pull = self.pulls[number]
+            self.world.repository(pull.head_repository).branch(pull.head_ref, sha)
+            if pull.state == "closed":
+                return
+            forced = pull.head not in self.objects.ancestors(sha)
             pull.head, pull.updated = sha, self.world.tick()
             pull.base = self.refs[f"refs/heads/{pull.base_ref}"]
-            self.world.repository(pull.head_repository).branch(pull.head_ref, sha)
             self._settle(pull)
+            if forced:
+                self._happened(number, "head_ref_force_pushed", pull.author.login, commit=sha)
 
     def close(self, number: int, *, merged: bool = False, login: str = "alice") -> None:
         """Close a pull request, or merge it."""

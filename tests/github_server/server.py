@@ -9,7 +9,7 @@ import threading
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from tests.github_server import people, permissions
 from tests.github_server.calls import DOCUMENTATION, Answer, Call, Refused, missing
@@ -207,6 +207,7 @@ class GitHubServer(Estate):
         if operation.id != "rate-limit/get":
             _count(token)
         if (moved := self.moved_to(asked.path)) is not None:
+            moved += f"?{urlencode(asked.query)}" if asked.query else ""
             status = 301 if asked.method == "GET" else 307
             location = {"message": "Moved Permanently", "url": moved, "documentation_url": DOCUMENTATION}
             return Answer(status=status, body=location, headers={"Location": moved})

@@ -287,6 +287,7 @@ class TestHistory:
             timeout=5,
         )
         assert answer.status_code == 307
+        assert answer.headers["Location"] == f"{place.github.url}/repositories/{place.repo.id}/issues/1/comments"
 
 
 def spoil(value: Any, chance: random.Random) -> Any:

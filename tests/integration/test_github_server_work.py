@@ -89,6 +89,15 @@ class TestConversations:
         after = place.client().get_pull(1)
         assert (after.head.sha, after.base.sha, after.state) == (head, place.history[-1], "open")
         assert after.merge_commit_sha != before.merge_commit_sha
+        assert list(place.client().get_issue(1).get_events()) == []
+        place.repo.push(1, place.repo.commit(parents=place.history[-1:]))
+        assert [event.event for event in place.client().get_issue(1).get_events()] == ["head_ref_force_pushed"]
+
+    def test_a_closed_pull_request_keeps_its_head(self, place: Place) -> None:
+        head = place.client().get_pull(1).head.sha
+        place.repo.close(1)
+        place.repo.push(1, place.repo.commit(parents=[head]))
+        assert place.client().get_pull(1).head.sha == head
 
     def test_a_merge_keeps_what_both_sides_changed(self, place: Place) -> None:
         base = place.repo.commit(parents=place.history[-1:], files={"both": "old", "gone": "", "kept": ""})
