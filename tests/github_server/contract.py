@@ -33,6 +33,8 @@ _MAY_BE_GONE = (
     ("pull-request-minimal", "head", "repo"),
     ("workflow-run", "head_repository"),
 )
+# An address that GitHub's own answers link to (`statuses_url`) and PyGithub asks, but which is described only under another.
+_STATUSES = re.compile(r"(/repos/[^/]+/[^/]+)/statuses/(.+)")
 # These parameters may hold slashes that nobody quoted.
 _GREEDY = frozenset({"ref", "path", "base", "head", "basehead", "name"})
 
@@ -96,6 +98,8 @@ class Contract:
 
     def find(self, method: str, path: str) -> tuple[Operation, dict[str, str]] | None:
         """The operation that a request means and the parameters in its path, unquoted; None if GitHub describes none."""
+        if method == "GET":
+            path = _STATUSES.sub(r"\1/commits/\2/statuses", path)
         for operation in self.operations:
             if operation.method == method and (match := operation.pattern.fullmatch(path)):
                 return operation, {name: unquote(value) for name, value in match.groupdict().items()}

@@ -309,6 +309,44 @@ class TestRuns:
         assert requests.get(artifact.archive_download_url, headers=place.bearer(), timeout=5).status_code == 410
 
 
+class TestEverythingElse:
+    """Each remaining operation once, with what PyGithub makes of it."""
+
+    def test_branches_and_files(self, place: Place) -> None:
+        place.repo.branch("main", place.repo.commit(parents=place.history[-1:], files={"src/train.py": b"x = 1\n"}))
+        client = place.client()
+        assert [branch.name for branch in client.get_branches()] == ["change-1", "main"]
+        assert client.get_branch("main").commit.sha == place.repo.head("main")
+        assert refused(lambda: client.get_branch("gone").commit) == (404, "Branch not found")
+        file = client.get_contents("src/train.py", ref="main")
+        assert not isinstance(file, list)
+        assert file.decoded_content == b"x = 1\n"
+        assert refused(lambda: client.get_contents("src/gone.py")) == (404, "Not Found")
+
+    def test_labels_and_files_of_a_pull_request(self, place: Place) -> None:
+        number = place.repo.pull(head=place.repo.commit(parents=place.history[-1:], files={"new.py": ""}), labels=["a", "b"])
+        pull = place.client().get_pull(number)
+        pull.remove_from_labels("a")
+        assert [label.name for label in pull.get_labels()] == ["b"]
+        assert refused(lambda: pull.remove_from_labels("a")) == (404, "Label does not exist")
+        assert [(file.filename, file.status) for file in pull.get_files()] == [("new.py", "added")]
+
+    def test_runs_artifacts_and_statuses_by_commit(self, place: Place) -> None:
+        head, client = place.history[-1], place.client()
+        run = place.repo.workflow_run(head_sha=head, event="push")
+        place.repo.workflow_run(head_sha=place.history[0])
+        assert [found.id for found in client.get_workflow_runs(head_sha=head, event="push")] == [run]
+        artifact = place.repo.artifact(run, "model", b"PK")
+        assert (client.get_artifact(artifact).name, client.get_artifact(artifact).size_in_bytes) == ("model", 2)
+        client.get_commit(head).create_status("failure", context="metricgate")
+        assert [status.state for status in client.get_commit(head).get_statuses()] == ["failure"]
+
+    def test_people(self, place: Place) -> None:
+        github = session(place.github, place.token())
+        assert github.get_user("alice").type == "User"
+        assert refused(lambda: github.get_user("nobody-here").type) == (404, "Not Found")
+
+
 class TestFaults:
     """What goes wrong on the way, each thing as often as it was asked for."""
 
