@@ -26,7 +26,7 @@ from benchmarks import measure
 from metricgate.github import settings
 
 LATENCY_S = 0.1
-COMMENTS = 300
+MANY, FEW = 300, 10
 ROUNDS = 3
 CONFIG = """\
 name: benchmark
@@ -91,7 +91,7 @@ class Bench:
         """
         self.github.forget_requests()
         started = time.perf_counter()
-        done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, cwd=self.here)
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, cwd=self.here / "model")
         wall = time.perf_counter() - started
         if done.returncode:
             message = f"{command} ended with {done.returncode}: {(done.stdout + done.stderr)[-2000:]}"
@@ -115,39 +115,35 @@ class Bench:
 
 def main() -> None:
     """Print the table."""
-    with _bench() as bench:
-        baseline = bench.runs("baseline", 200)
-        candidates = [bench.runs(f"candidate-{number}", 100 + 10 * number) for number in range(ROUNDS + 1)]
-        updates: list[tuple[Cost, Cost]] = []
-        for candidate in candidates:
-            compared = bench.step("compare", baseline=baseline, candidate=candidate)
-            report, markdown = bench.output("report"), bench.output("markdown")
-            updates.append((compared, bench.step("comment", report=report, token=bench.token)))
-        unchanged = bench.step("comment", report=report, token=bench.token)
-        rows = [
-            _row(
-                "update our comment among 300: `compare`, then `comment`",
-                [_sum(pair) for pair in updates[1:]],
-                "≤ 8 requests, < 2.5 s",
-            ),
-            _row("`comment` alone", [pair[1] for pair in updates[1:]], ""),
-            _row("`comment`, report unchanged", [unchanged], "≤ 6 requests"),
-        ]
-        if cml := os.environ.get("CML"):
-            rows.append(_row("`cml comment update`, the same Markdown", _cml(bench, Path(cml), Path(markdown)), "more of both"))
-    print(
-        tabulate.tabulate(
-            rows,
-            headers=["what", "requests", "wall (s)", "beyond the API (s)", "goal"],
-            tablefmt="github",
-            disable_numparse=True,
-        )
-    )
+    rows: list[list[str]] = []
+    for comments in (MANY, FEW):
+        with _bench(comments) as bench:
+            rows += _ours(bench, comments)
+            if cml := os.environ.get("CML"):
+                rows.append(_cml(bench, Path(cml), comments))
+    headers = ["what", "requests", "wall (s)", "beyond the API (s)", "goal"]
+    print(tabulate.tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True))
     print(f"\nBest of {ROUNDS}; each answer takes {LATENCY_S * 1000:g} ms.\n{measure.machine()}")
 
 
+def _ours(bench: Bench, comments: int) -> list[list[str]]:
+    baseline = bench.runs("baseline", 200)
+    candidates = [bench.runs(f"candidate-{number}", 100 + 10 * number) for number in range(ROUNDS + 1)]
+    updates: list[tuple[Cost, Cost]] = []
+    for candidate in candidates:
+        compared = bench.step("compare", baseline=baseline, candidate=candidate)
+        report = bench.output("report")
+        updates.append((compared, bench.step("comment", report=report, token=bench.token)))
+    same = [bench.step("comment", report=report, token=bench.token) for _ in range(ROUNDS)]
+    return [
+        _row(f"judge and update our comment among {comments}", [_sum(pair) for pair in updates[1:]], "≤ 8 requests, < 2.5 s"),
+        _row("of that, comment, check run and status", [pair[1] for pair in updates[1:]], ""),
+        _row("the same report once more", same, "≤ 6 requests"),
+    ]
+
+
 @contextmanager
-def _bench() -> Iterator[Bench]:
+def _bench(comments: int) -> Iterator[Bench]:
     with tempfile.TemporaryDirectory() as folder, GitHubServer() as github:
         here = Path(folder)
         root = here / "model"
@@ -166,22 +162,29 @@ def _bench() -> Iterator[Bench]:
         mirror(remote, root)
         head = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
         number = remote.pull(head=head.stdout.strip())
-        for count in range(COMMENTS - 1):
+        for count in range(comments - 1):
             remote.comment(number, f"Comment {count}", login="bob")
         github.latency = LATENCY_S
         yield Bench(here, github, remote, number, github.token(permissions=PERMISSIONS, repository="acme/model"))
 
 
-def _cml(bench: Bench, checkout: Path, markdown: Path) -> list[Cost]:
+def _cml(bench: Bench, checkout: Path, comments: int) -> list[str]:
     host = bench.github.url.removesuffix("/api/v3")
-    environ = {"PATH": os.environ["PATH"], "HOME": str(bench.here), "REPO_TOKEN": bench.token}
+    markdown = bench.here / "report.md"
+    markdown.write_text(Path(bench.output("report")).with_suffix(".md").read_text())
+    head = bench.remote.pulls[bench.number].head
+    environ = {"PATH": os.environ["PATH"], "HOME": str(bench.here), "REPO_TOKEN": bench.token, "CI": "true", "GITHUB_SHA": head}
+    environ |= {"GITHUB_RUN_ID": "7", "GITHUB_WORKFLOW": "model", "GITHUB_REPOSITORY": "acme/model", "GITHUB_SERVER_URL": host}
     command = ["node", str(checkout / "bin" / "cml.js"), "comment", "update", "--driver=github", f"--repo={host}/acme/model"]
     command += [f"--target=pr/{bench.number}", str(markdown)]
+    before = len(bench.remote.comments(bench.number))
     costs = []
     for _ in range(ROUNDS + 1):
         costs.append(bench.cost(command, environ))
         markdown.write_text(f"{markdown.read_text()}\nOnce more.\n")
-    return costs[1:]
+    bench.github.mistakes.clear()  # it asks for a user without a name; only our own calls are held to GitHub's description
+    made = len(bench.remote.comments(bench.number)) - before
+    return _row(f"`cml comment update` among {comments}: {made} comments after {len(costs)} updates", costs[1:], "")
 
 
 def _sum(costs: tuple[Cost, ...]) -> Cost:
