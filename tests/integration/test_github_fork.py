@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +17,7 @@ from tests.hostile import archives
 from metricgate import config_file
 from metricgate.baseline.store import RunStore
 from metricgate.errors import ConfigError
-from metricgate.github import api, fork, quarantine
+from metricgate.github import action, api, fork, quarantine, settings
 from metricgate.github.branch_files import BranchFiles
 from metricgate.github.event import Work
 from metricgate.github.failures import RefusedError
@@ -399,4 +400,73 @@ def test_neither_tokens_nor_writes_are_needed(world: World, judged: Callable[...
     """Only reading permissions are given here; the storage of artifacts fails the test when it sees a token."""
     judged(runs(0.9), baseline=runs(0.9))
     assert len(world.github.downloads) == 2
+    assert not world.github.writes
+
+
+# The whole step
+
+
+def step(world: World, work: Work, *, source: str = "stranger/model") -> tuple[int, str]:
+    """The step of `model-comment.yml`, with the event as GitHub delivers it."""
+    token = world.github.token(
+        permissions={"actions": "read", "contents": "read", "pull-requests": "write", "checks": "write", "statuses": "write"},
+        repository="acme/model",
+    )
+    pull = world.repo.pulls[1]
+    run = {
+        "id": work.run_id,
+        "event": "pull_request",
+        "status": "completed",
+        "head_sha": work.head,
+        "head_branch": pull.head_ref,
+        "head_repository": {"full_name": source},
+        "pull_requests": [{"number": 4711}],
+    }
+    event = {"action": "completed", "repository": {"full_name": "acme/model"}, "workflow_run": run}
+    (world.folder / "event.json").write_text(json.dumps(event))
+    environ = {
+        "GITHUB_API_URL": world.github.url,
+        "GITHUB_EVENT_NAME": "workflow_run",
+        "GITHUB_EVENT_PATH": str(world.folder / "event.json"),
+        "GITHUB_OUTPUT": str(world.folder / "output"),
+        "GITHUB_REPOSITORY": "acme/model",
+        "GITHUB_RUN_ID": "99",
+        "GITHUB_STEP_SUMMARY": str(world.folder / "summary.md"),
+        "GITHUB_WORKSPACE": str(world.folder),
+        "RUNNER_TEMP": str(world.folder / "temp"),
+        settings.variable("name"): "model",
+        settings.variable("token"): token,
+    }
+    stream = io.StringIO()
+    code = action.main("comment", environ, stream=stream)
+    log = stream.getvalue()
+    assert token not in log.replace(f"::add-mask::{token}", "")
+    return code, log
+
+
+def test_the_step_comments_on_the_right_pull_request_and_on_no_other(world: World) -> None:
+    world.record(world.base, runs(0.9, commit=world.base))
+    number = world.pull()
+    world.pull(source="other/model")
+    code, log = step(world, world.work(number, runs(0.7)))
+    assert code == 0, log
+    (comment,) = world.repo.comments(number)
+    assert comment["body"].startswith("<!-- metricgate: digits -->")
+    assert "digits: accuracy fell by" in comment["body"]
+    assert "nobody here has made the scores again" in comment["body"]
+    assert not world.repo.comments(2)
+    assert [status["state"] for status in world.repo.statuses(world.repo.pulls[number].head)] == ["failure"]
+
+
+def test_the_step_shows_that_an_artifact_is_harmful(world: World) -> None:
+    number = world.pull()
+    code, log = step(world, world.work(number, archives.HARMFUL["symbolic link"]))
+    assert code == 0, log
+    (comment,) = world.repo.comments(number)
+    assert "is a link or a device" in comment["body"]
+
+
+def test_the_step_has_nothing_to_do_for_a_run_without_runs(world: World) -> None:
+    code, log = step(world, world.work(world.pull()))
+    assert code == 0, log
     assert not world.github.writes

@@ -58,6 +58,7 @@ class Task(pydantic.BaseModel):
 
     Attributes:
         candidate: The folder with the candidate's runs.
+        head: The commit that they are shown as.
         baseline: The folder with the baseline's; None where there is none.
         baseline_recorded: Whether those come from the store, and are not hostile.
         history: Recorded runs of the main branch, for the training noise; None without.
@@ -72,6 +73,7 @@ class Task(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True)
 
     candidate: Path
+    head: str
     baseline: Path | None = None
     baseline_recorded: bool = False
     history: Path | None = None
@@ -92,8 +94,9 @@ def compare(task: Task) -> Report:
         InputError: A file is malformed.
         ConfigError: The configuration that judges is wrong.
     """
-    for folder in [task.candidate, *([] if task.baseline is None or task.baseline_recorded else [task.baseline])]:
-        _inspect(folder, task.limits)
+    _inspect(task.candidate, task.limits, commit=task.head)
+    if task.baseline is not None and not task.baseline_recorded:
+        _inspect(task.baseline, task.limits, commit=None)
     config, changes, warnings = _policy(task)
     report = pipeline.compare(
         task.candidate,
@@ -156,8 +159,14 @@ def _check_unfolded(text: str, path: str) -> None:
         waiting.extend(value.values() if isinstance(value, dict) else value if isinstance(value, list) else ())
 
 
-def _inspect(folder: Path, limits: Limits) -> None:
-    """Refuse what no run of ours says, before any of it is believed.
+def _inspect(folder: Path, limits: Limits, *, commit: str | None) -> None:
+    """Refuse what no run of ours says, before any of it is believed, and let no run choose whose it is.
+
+    Args:
+        folder: The runs. Their records are written again.
+        limits: How much of them is believed.
+        commit: The commit that they are of, as far as that is known; a run that named a recorded commit could stand in for its
+            runs.
 
     Raises:
         ArtifactError: A document or a table is beyond its limits.
@@ -166,6 +175,7 @@ def _inspect(folder: Path, limits: Limits) -> None:
         record = runs.read_record(place)
         if record is not None:
             _check_record(record, where=place / runs.RUN_FILE)
+            runs.write_record(place, record.model_copy(update={"commit": commit, "environment": {}}))
         for table in scores.all_in(place):
             _check_table(table, limits)
 

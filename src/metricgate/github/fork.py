@@ -192,6 +192,7 @@ def judge(
         report = compare(
             Task(
                 candidate=runs,
+                head=change.head,
                 baseline=known.folder or theirs,
                 baseline_recorded=known.folder is not None,
                 history=known.history,
@@ -206,11 +207,9 @@ def judge(
     except ArtifactError as error:
         say(str(error))
         return Judged(change=change, report=_unusable(change, error, judging, default_name), text=text or "")
-    # Which commits the runs are of, they only say themselves.
-    sides = {"candidate": report.candidate.model_copy(update={"commit": change.head})}
-    if theirs is not None:
-        sides["baseline"] = report.baseline.model_copy(update={"commit": None})
-    return Judged(change=change, report=report.model_copy(update=sides), text=text or "")
+    # Runs without a record are of no commit that they say.
+    side = report.candidate.model_copy(update={"commit": change.head})
+    return Judged(change=change, report=report.model_copy(update={"candidate": side}), text=text or "")
 
 
 def _full_name(repository: Handle | None) -> str | None:

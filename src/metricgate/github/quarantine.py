@@ -29,6 +29,7 @@ from metricgate.report.document import Report
 
 # Without it, an interpreter with a shared library of its own may not start.
 _INHERITED = ("LD_LIBRARY_PATH",)
+_GRACE = 5
 _MEGABYTE = 1_000_000
 
 
@@ -197,9 +198,11 @@ def _confine(limits: Limits) -> None:
     }
     for kind, most in wanted.items():
         _, hard = resource.getrlimit(kind)
-        allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        highest = sys.maxsize if hard == resource.RLIM_INFINITY else hard
+        # The signal at the soft limit says which one it was; who survives it meets the hard one.
+        grace = _GRACE if kind == resource.RLIMIT_CPU else 0
         try:
-            resource.setrlimit(kind, (allowed, allowed))
+            resource.setrlimit(kind, (min(most, highest), min(most + grace, highest)))
         except (ValueError, OSError):  # macOS knows no limit of the address space
             continue
 
