@@ -169,6 +169,23 @@ def test_somebody_elses_pull_request_with_the_same_commit_is_not_it(world: World
     assert "no longer a head" in world.said[-1]
 
 
+def test_a_pull_request_of_this_repository_whose_token_may_only_read_is_found_too(world: World) -> None:
+    """Dependabot's."""
+    number = world.pull(source="acme/model", ref="dependabot/pip/numpy-3")
+    change = world.change(world.work(number, {}))
+    assert change is not None
+    assert change.number == number
+
+
+@pytest.mark.parametrize("ref", ["a&state=all", "a#b", "a%2Fb", "a+b", "é/模型", "..;x", "a:b"])
+def test_a_branch_is_only_a_name(world: World, ref: str) -> None:
+    world.pull(ref="a")
+    number = world.pull(ref=ref)
+    change = world.change(world.work(number, {}))
+    assert change is not None
+    assert change.number == number
+
+
 def test_a_number_in_the_artifact_means_nothing(world: World, judged: Callable[..., Judged]) -> None:
     world.pull(source="victim/model")
     found = judged({**runs(0.8), "pr-number.txt": b"1", "event.json": b'{"number": 1}'}, number={"number": b"1"})

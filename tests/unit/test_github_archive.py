@@ -46,6 +46,11 @@ def test_what_no_comparison_reads_stays_packed(tmp_path: Path, name: str) -> Non
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["run.json", "scores.csv", "seed-0"]
 
 
+def test_honest_files_may_have_odd_names(tmp_path: Path) -> None:
+    odd = ["plots/A.png", "plots/a.png", "plots/loss\u00a0(é, 损失).png", "~draft.txt", "notes/...", "a..b"]
+    assert len(unpack(archives.archive({**archives.HONEST, **dict.fromkeys(odd, b"x")}), tmp_path)) == 2
+
+
 def test_files_are_written_without_the_modes_of_the_archive(tmp_path: Path) -> None:
     unpack(archives.archive(archives.HONEST, mode=0o104777), tmp_path)
     assert not [path for path in tmp_path.rglob("*.*") if path.stat().st_mode & 0o4111]

@@ -23,6 +23,7 @@ _CHUNK = 1 << 16
 _PLAIN_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x1
 _LONGEST_NAME = 500
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 # What a run folder holds that a comparison reads. Everything else in an archive (logs, plots, models) stays packed.
 _WANTED = re.compile(r"(?:(?P<folder>seed-[0-9]{1,9})/)?(?:(?P<document>run|metrics)\.json|scores\.(?:parquet|csv|jsonl))")
@@ -121,9 +122,11 @@ class _Unpacking:
         wanted = []
         for entry in entries:
             # `filename` was made harmless already, which would hide what was meant.
-            if harm := _harm(entry) or ("is there twice" if _folded(entry) in seen else ""):
+            folded = _folded(entry)
+            if harm := _harm(entry) or ("is there twice" if folded in seen else ""):
                 raise self._refusal(f"`{plain.text(entry.orig_filename, limit=80)}` {harm}")
-            seen.add(_folded(entry))
+            if _WANTED.fullmatch(folded):  # of others there may be a.png and A.png
+                seen.add(folded)
             if match := _WANTED.fullmatch(entry.orig_filename):
                 wanted.append((entry, match))
         if not wanted:
@@ -180,8 +183,9 @@ def _harm(entry: zipfile.ZipInfo) -> str:
     parts = name.removesuffix("/").split("/")
     kind = stat.S_IFMT(entry.external_attr >> 16)
     problems = {
-        "has a name of more than a line": len(name) > _LONGEST_NAME or not name.isprintable(),
-        "leads out of the archive": name.startswith(("/", "~")) or ".." in parts or "\\" in name or ":" in parts[0],
+        "has a name of more than a line": len(name) > _LONGEST_NAME,
+        "has a name with characters that nobody sees": any(unicodedata.category(char) in _UNSEEN for char in name),
+        "leads out of the archive": name.startswith(("/", "~/")) or ".." in parts or "\\" in name or ":" in parts[0],
         "has a name with empty parts": "" in parts or "." in parts,
         "is a link or a device": kind not in (0, stat.S_IFREG, stat.S_IFDIR),
         "is encrypted": bool(entry.flag_bits & _ENCRYPTED),
