@@ -12,10 +12,10 @@ demo: $(VENV)/.demo  ## train, compare and judge a small real model: three minut
 	@$(BIN)/metricgate demo
 
 test: $(VENV)/.dev  ## all tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 test-fast: $(VENV)/.dev  ## the tests that need seconds
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -n auto -m "not slow"
 
 lint: $(VENV)/.dev  ## style, types, layers, workflows, schemas
 	$(BIN)/ruff check

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import io
+import itertools
 import json
 import typing
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from metricgate.config import FILE_NAME, Config
 from metricgate.errors import ConfigError
 
 MAX_BYTES = 1_000_000
+MAX_VALUES = 100_000
 
 Location = tuple[int | str, ...]
 
@@ -85,6 +87,7 @@ def _parse(text: str, source: str) -> Mapping[str, Any]:
         raise ConfigError(f"not valid YAML: {problem}", where=where, fix=_yaml_advice(problem)) from None
     except (YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"not valid YAML: {str(error).splitlines()[0]}", where=source) from None
+    _check_unfolded(document, source)
     if not isinstance(document, Mapping):
         raise ConfigError(
             "the file is empty" if document is None else f"the file holds a {type(document).__name__}",
@@ -93,6 +96,22 @@ def _parse(text: str, source: str) -> Mapping[str, Any]:
             fix="metrics:\n  accuracy: {direction: higher}",
         )
     return document
+
+
+def _check_unfolded(document: object, source: str) -> None:
+    """Refuse YAML of a few lines whose aliases stand for more than there is memory.
+
+    Raises:
+        ConfigError: Written out, it would be too long.
+    """
+    waiting = [document]
+    for count in itertools.count():
+        if not waiting:
+            return
+        if count > MAX_VALUES:
+            raise ConfigError("its aliases stand for too much", where=source, expected="a short YAML file")
+        value = waiting.pop()
+        waiting.extend(value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ())
 
 
 def _yaml_advice(problem: str) -> str:

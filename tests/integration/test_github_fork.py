@@ -159,6 +159,7 @@ def test_it_is_found_by_its_head_commit_and_its_head_repository(world: World) ->
         merge=world.repo.pulls[number].merge,
         run_id=work.run_id or 0,
         attempt=1,
+        since=change.since,
     )
 
 

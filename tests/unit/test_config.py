@@ -230,3 +230,10 @@ def test_the_schema_accepts_the_contract_s_example_and_refuses_what_the_reader_r
         METRICS + "train: {run: x, timeout: 6 hours}\n",
     ):
         assert not validator.is_valid(document(wrong)), wrong
+
+
+def test_aliases_that_stand_for_more_than_there_is_memory_are_refused() -> None:
+    lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
+    with pytest.raises(ConfigError, match="aliases stand for too much"):
+        config_file.loads("\n".join([*lines, "metrics: {accuracy: {direction: higher}}"]))

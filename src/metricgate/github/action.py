@@ -184,6 +184,7 @@ def _comment(job: Job) -> int:
 def _post_for_another(job: Job) -> tuple[str | None, Path | None]:
     """Judge the runs that another workflow run uploaded, and show the report on its pull request."""
     from metricgate.github import fork, posting
+    from metricgate.github.waiver import Evidence
     from metricgate.report.comment import Source
 
     repository = posting.needed(job)
@@ -201,11 +202,13 @@ def _post_for_another(job: Job) -> tuple[str | None, Path | None]:
     )
     if judged is None:
         return None, None
-    job.runner.summary(markdown.render(judged.report))
+    evidence = Evidence(since=change.since)
+    report = posting.waived(job, repository, judged.report, number=change.number, head=change.head, evidence=evidence)
+    job.runner.summary(markdown.render(report))
     link = f"{job.settings.server_url}/{job.settings.repository}/actions/runs/{change.run_id}"
     source = Source(head=change.head, run=change.run_id, attempt=change.attempt, link=link)
     place = posting.Place(number=change.number, source=source, text=judged.text)
-    return posting.show(job, repository, judged.report, place), _written(job, judged.report)
+    return posting.show(job, repository, report, place), _written(job, report)
 
 
 def _posted(job: Job, report: Report) -> Report:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ from metricgate.report import document, plain
 from metricgate.report.document import Origin, Report
 
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
-_POLICY_LENGTH = 100_000
 _MOST_CHANGES = 100
 _CHANGE_LENGTH = 300
 _MOST_METRICS = 1_000
@@ -116,7 +114,6 @@ def _policy(task: Task) -> tuple[Config, Sequence[str], Sequence[str]]:
     if task.policy is None:
         if task.change is None:
             raise ConfigError("neither the change nor the commit that it goes into has one", where=task.path)
-        _check_unfolded(task.change, task.path)
         own = config_file.loads(task.change, source=task.path, default_name=task.default_name)
         return own, (), (f"There is no {task.path} at the base commit: this change is judged by its own policy.",)
     config = config_file.loads(task.policy, source=f"{task.path} at the base commit", default_name=task.default_name)
@@ -125,7 +122,6 @@ def _policy(task: Task) -> tuple[Config, Sequence[str], Sequence[str]]:
     if task.change == task.policy:
         return config, (), ()
     try:
-        _check_unfolded(task.change, task.path)
         own = config_file.loads(task.change, source=task.path, default_name=task.default_name)
     except ConfigError as error:
         reason = plain.text(str(error).splitlines()[0], limit=_CHANGE_LENGTH)
@@ -133,30 +129,6 @@ def _policy(task: Task) -> tuple[Config, Sequence[str], Sequence[str]]:
     changes = [plain.text(change, limit=_CHANGE_LENGTH) for change in own.policy_changes(config)]
     more = [f"… and {len(changes) - _MOST_CHANGES:,} more"] if len(changes) > _MOST_CHANGES else []
     return config, (*changes[:_MOST_CHANGES], *more), ()
-
-
-def _check_unfolded(text: str, path: str) -> None:
-    """Refuse YAML of a few lines whose aliases stand for more than there is memory.
-
-    Raises:
-        ConfigError: It is too large, folded or not.
-    """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    if len(text) > _POLICY_LENGTH:
-        raise ConfigError(f"the file has {len(text):,} characters", where=path, expected="a short YAML file")
-    try:
-        waiting = [YAML(typ="safe", pure=True).load(text)]
-    except (YAMLError, ValueError, RecursionError):
-        return  # whoever reads it next says what is wrong
-    for count in itertools.count():
-        if not waiting:
-            return
-        if count > _POLICY_LENGTH:
-            raise ConfigError("its aliases stand for too much", where=path, expected="a short YAML file")
-        value = waiting.pop()
-        waiting.extend(value.values() if isinstance(value, dict) else value if isinstance(value, list) else ())
 
 
 def _inspect(folder: Path, limits: Limits, *, commit: str | None) -> None:

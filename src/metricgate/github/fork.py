@@ -12,7 +12,7 @@ import base64
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timezone
+from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -63,6 +63,7 @@ class Change:
         merge: GitHub's merge of the two, which is what runs; None where it is of other commits, or there is none.
         run_id: The run.
         attempt: Which attempt of the run.
+        since: When the run was created: GitHub knew the head by then.
     """
 
     number: int
@@ -71,6 +72,7 @@ class Change:
     merge: str | None
     run_id: int
     attempt: int
+    since: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,12 +117,12 @@ def change_of(repository: Repository, work: Work, *, say: Say) -> Change | None:
         return None
     run_id, head, source = work.run_id, work.head, work.head_repository.casefold()
 
-    def asked(handle: Handle) -> tuple[str, int, str | None]:
+    def asked(handle: Handle) -> tuple[str, int, str | None, datetime]:
         run = handle.get_workflow_run(run_id)
         known = run.head_sha == head and run.event == "pull_request"
-        return run.status if known else "another one", run.run_attempt, run.head_branch
+        return run.status if known else "another one", run.run_attempt, run.head_branch, run.created_at
 
-    status, attempt, branch = repository.ask(asked, doing=f"look at run {run_id}", needs=artifact.NEEDS)
+    status, attempt, branch, since = repository.ask(asked, doing=f"look at run {run_id}", needs=artifact.NEEDS)
     if status != "completed" or not branch:
         say(f"nothing to show: run {run_id} is {plain.text(status)}")
         return None
@@ -141,7 +143,7 @@ def change_of(repository: Repository, work: Work, *, say: Say) -> Change | None:
         say(f"nothing to show: {head[:7]} of {plain.text(work.head_repository)}: {why}")
         return None
     number, base, merge = found[0]
-    return Change(number=number, head=head, base=base, merge=merge, run_id=run_id, attempt=attempt)
+    return Change(number=number, head=head, base=base, merge=merge, run_id=run_id, attempt=attempt, since=since)
 
 
 def judge(

@@ -20,6 +20,7 @@ from metricgate.report.comment import Source
 from metricgate.report.document import Report
 
 MAX_BYTES = 1_000_000
+NOT_KNOWN = "Whether the regression was accepted is not known"
 
 T = TypeVar("T")
 
@@ -50,8 +51,28 @@ def accepted(job: Job, report: Report) -> Report:
     try:
         if job.work.action is None:  # a merge group: its commit is GitHub's, the accepted one is the pull request's
             head = repository.ask(lambda repo: repo.get_pull(number).head.sha, doing=f"read #{number}", needs=comments.READS)
-        # Fits the event alone mostly; what an earlier run granted is asked for only where that is not enough.
-        evidence = Evidence(action=job.work.action, label=job.work.label, sender=job.work.sender)
+    except MetricgateError as error:
+        job.runner.annotate("warning", str(error), title=NOT_KNOWN)
+        return report
+    evidence = Evidence(action=job.work.action, label=job.work.label, sender=job.work.sender)
+    return waived(job, repository, report, number=number, head=head, evidence=evidence)
+
+
+def waived(job: Job, repository: Repository, report: Report, *, number: int, head: str, evidence: Evidence) -> Report:
+    """The report, waived if the evidence, or what an earlier run granted, shows that its regression was accepted.
+
+    Args:
+        job: Told what is found.
+        repository: Where the pull request is.
+        report: What was judged.
+        number: The pull request.
+        head: Its commit that was judged.
+        evidence: What can show that the label was meant for it.
+    """
+    if report.exit_code != 1:
+        return report
+    try:
+        # The event alone tells mostly; what an earlier run granted is asked for only where that is not enough.
         decision = waiver.decide(repository, number=number, head=head, evidence=evidence)
         if decision.reason:
             remembered = comments.remembered(repository, report.name, number=number)
@@ -59,7 +80,7 @@ def accepted(job: Job, report: Report) -> Report:
             if granted is not None and granted.commit == head:
                 decision = waiver.decide(repository, number=number, head=head, evidence=replace(evidence, remembered=granted))
     except MetricgateError as error:
-        job.runner.annotate("warning", str(error), title="Whether the regression was accepted is not known")
+        job.runner.annotate("warning", str(error), title=NOT_KNOWN)
         return report
     if decision.waiver is not None:
         job.runner.say(f"the regression was accepted by {decision.waiver.by}")

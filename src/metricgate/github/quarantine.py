@@ -30,6 +30,7 @@ from metricgate.report.document import Report
 # Without it, an interpreter with a shared library of its own may not start.
 _INHERITED = ("LD_LIBRARY_PATH",)
 _GRACE = 5
+_PR_SET_DUMPABLE = 4
 _MEGABYTE = 1_000_000
 
 
@@ -90,6 +91,7 @@ def _run_child(task: Task, scratch: Path) -> int | None:
     """Its exit code; None where it had to be stopped."""
     # -I: neither variables nor files of the working folder lead to other modules.
     command = [sys.executable, "-I", "-X", "utf8", "-m", __name__, str(scratch / "answer.json")]
+    _hide()
     with (scratch / "log.txt").open("wb") as log:
         child = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             command,
@@ -107,6 +109,17 @@ def _run_child(task: Task, scratch: Path) -> int | None:
         finally:
             _end(child)
     return child.returncode
+
+
+def _hide() -> None:
+    """Keep this process's environment, where the token is, from other processes of the same user.
+
+    A process that may not be dumped has a /proc/<pid>/environ that only root reads (prctl(2), PR_SET_DUMPABLE).
+    """
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def environ_of(scratch: Path) -> dict[str, str]:
