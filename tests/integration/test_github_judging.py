@@ -243,7 +243,7 @@ def test_when_github_is_down_the_verdict_stands(project: Project, change: int) -
     code, log = project.step("comment", event, token=project.token, report=report)
     project.github.url = url
     assert code == 0
-    assert "::warning title=The pull request could not be commented on" in log
+    assert "::warning title=The report could not be shown on the pull request" in log
     assert project.step("gate", event, report=project.outputs["report"])[0] == 1
 
 
@@ -266,3 +266,19 @@ def test_a_merge_group_is_judged_and_what_was_accepted_stays_accepted(project: P
     project.judge(project.event(change, action="labeled", label={"name": "accept-regression"}), BAD)
     code, _ = project.judge({"merge_group": group}, BAD, event_name="merge_group")
     assert code == 0
+
+
+def test_a_push_during_an_outage_is_not_recorded_and_says_so(project: Project) -> None:
+    url, project.github.url = project.github.url, "http://127.0.0.1:1/api/v3"
+    log = project.push()
+    project.github.url = url
+    assert project.outputs["recorded"] == "false"
+    assert "::warning title=The runs are not recorded" in log
+    assert project.remote.files("metricgate") == {}
+
+
+def test_a_push_without_permission_to_record_fails_and_shows_the_yaml(project: Project) -> None:
+    token = project.github.token(permissions={"contents": "read", "metadata": "read"}, repository="acme/model")
+    code, log = project.step("record", {"ref": "refs/heads/main"}, event_name="push", run_dir=project.runs(GOOD), token=token)
+    assert code == 2
+    assert "contents: write" in log

@@ -125,3 +125,13 @@ def test_a_second_job_finds_the_environment_of_the_first(act: Act, scratch: Repo
     assert first.jobs == second.jobs == {"train": "success", "judge": "success", "record": "success", "after": "success"}
     environments = [path for path in (act.home / "tool_cache" / "metricgate").iterdir() if path.is_dir()]
     assert len(environments) == 1, "parallel jobs made one environment, and left nothing half built"
+
+
+def test_during_an_outage_of_the_api_a_change_is_judged_all_the_same(act: Act, scratch: Repository) -> None:
+    scratch.change("faster", scratch.replace(*HARM))
+    event = scratch.pull_request("faster")
+    scratch.github.url = "http://127.0.0.1:1/api/v3"
+    outcome = act.run(scratch, "pull_request", event)
+    assert outcome.jobs == {**TRAINED, "judge": "failure"}
+    assert report(outcome)["verdict"] == "fail"
+    assert "The report could not be shown on the pull request" in outcome.log

@@ -234,12 +234,10 @@ def _written(job: Job, report: Report) -> Path:
 
 def _record(job: Job) -> int:
     """Keep the runs of a push; nothing else is recorded."""
-    from metricgate.github import recorded
-
     done = False
     if job.work.kind == "record" and job.settings.run_dir is not None:
         config = config_file.load(job.settings.workspace / job.settings.config, default_name=job.model_name)
-        done = recorded.record(job, config, job.settings.run_dir)
+        done = _recorded_if_github_answers(job, config, job.settings.run_dir)
     else:
         job.runner.say("runs are recorded on a push, a schedule or a manual start: there is nothing to do")
     job.runner.output("recorded", "true" if done else "false")
@@ -262,6 +260,18 @@ def _one_stage(job: Job, stage: pipeline.Stage) -> int:
     made = job.produce(given.workspace, given.run_dir, stages=(stage,), title=f"metricgate {stage}")
     job.runner.output("run-dir", str(made))
     return ExitCode.PASSED
+
+
+def _recorded_if_github_answers(job: Job, config: Config, runs: Path) -> bool:
+    """Record runs. An outage costs the next change a training of its merge-base, and nothing that somebody here could mend."""
+    from metricgate.github import recorded
+    from metricgate.github.failures import UnansweredError
+
+    try:
+        return recorded.record(job, config, runs)
+    except UnansweredError as error:
+        job.runner.annotate("warning", str(error), title="The runs are not recorded: GitHub did not answer")
+        return False
 
 
 def _kept(job: Job, config: Config, runs: Path) -> None:

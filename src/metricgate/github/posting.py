@@ -14,6 +14,7 @@ from metricgate.errors import MetricgateError, UsageError
 from metricgate.github import checks, comments, waiver
 from metricgate.github.api import Repository
 from metricgate.github.comments import Posted
+from metricgate.github.failures import UnansweredError
 from metricgate.github.job import Job
 from metricgate.github.waiver import Evidence
 from metricgate.report.comment import Source
@@ -116,11 +117,18 @@ def show(job: Job, repository: Repository, report: Report, place: Place) -> str 
         marks = checks.marks_of(report, path=job.settings.config, text=place.text)
         checks.publish(repository, report, source=source, marks=marks)
 
-    posted = _try(job, comment, title="The pull request could not be commented on")
+    try:
+        posted = _try(job, comment, title="The pull request could not be commented on")
+    except UnansweredError as error:
+        job.runner.annotate("warning", str(error), title="The report could not be shown on the pull request")
+        return None  # what does not answer now will not answer the next two questions either
     if posted is not None and posted.known:
         return posted.url  # all of it stands there already, or something newer does
-    _try(job, check, title="The check run could not be made")
-    _try(job, lambda: checks.status(repository, report, source=source), title="The commit status could not be set")
+    try:
+        _try(job, check, title="The check run could not be made")
+        _try(job, lambda: checks.status(repository, report, source=source), title="The commit status could not be set")
+    except UnansweredError as error:
+        job.runner.annotate("warning", str(error), title="The verdict could not be shown beside the commit")
     return posted.url if posted else None
 
 
@@ -138,6 +146,8 @@ def needed(job: Job) -> Repository:
 def _try(job: Job, do: Callable[[], T], *, title: str) -> T | None:
     try:
         return do()
+    except UnansweredError:
+        raise
     except MetricgateError as error:
         job.runner.annotate("warning", str(error), title=title)
         return None
