@@ -169,3 +169,13 @@ def test_no_stage_runs_code_for_pull_request_target(runner: Runner, stage: str) 
 def test_an_unknown_stage_is_an_error_that_names_the_known_ones(runner: Runner) -> None:
     with pytest.raises(UsageError, match="no action `deploy`"):
         runner.step("deploy")
+
+
+@pytest.mark.parametrize("stage", ["check", "train", "evaluate", "compare"])
+def test_nothing_is_trained_or_compared_where_the_token_is_not_the_changes(runner: Runner, stage: str) -> None:
+    run = {"id": 1, "event": "pull_request", "head_sha": "b" * 40, "head_repository": {"full_name": "stranger/model"}}
+    changed = Runner(runner.root, runner.temporary, {"action": "completed", "workflow_run": run})
+    inputs = {"candidate": runner.runs("new", GOOD)} if stage == "compare" else {}
+    code, log, _ = changed.step(stage, event_name="workflow_run", **inputs)
+    assert code == 2
+    assert "nothing is trained or compared" in log

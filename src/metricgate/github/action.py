@@ -82,6 +82,7 @@ def _check(job: Job) -> int:
     """The whole check: the candidate's runs, the baseline's, the verdict, the comment; a push is recorded."""
     from metricgate.github import recorded, second_checkout
 
+    event.refuse_to_train(job.settings.event_name)
     if _idle(job, *OUTPUTS["check"]):
         return ExitCode.PASSED
     given = job.settings
@@ -90,7 +91,8 @@ def _check(job: Job) -> int:
     judging = policy.in_force(job.checkout, given.config, base=base, default_name=job.model_name)
     found = recorded.Found()
     if given.baseline is None and base is not None:
-        found = recorded.look(job, judging.config, base, into=job.folder("recorded"))
+        folder = job.folder("recorded")
+        found = recorded.look(job, judging.config, base, into=folder / "baseline", history=folder / "history")
     candidate = job.produce(given.workspace, job.folder("candidate"), stages=_BOTH, title="Train and evaluate this change")
     job.runner.output("run-dir", str(candidate))
     baseline = given.baseline or found.baseline
@@ -125,7 +127,7 @@ def _baseline(job: Job) -> int:
         job.runner.output("commit", base)
         into = given.run_dir or job.folder("baseline")
         judging = policy.in_force(job.checkout, given.config, base=base, default_name=job.model_name)
-        found = recorded.look(job, judging.config, base, into=into, history=into.with_name("history"))
+        found = recorded.look(job, judging.config, base, into=into, history=into.with_name(f"{into.name}-history"))
         made = found.baseline
         if made is None and found.train and given.train:
             made = second_checkout.make(job, base, into)
@@ -140,6 +142,7 @@ def _compare(job: Job) -> int:
     """Judge, and leave failing to the gate, so that whatever shows the report comes first."""
     from metricgate.github import recorded
 
+    event.refuse_to_train(job.settings.event_name)
     if _idle(job, *OUTPUTS["compare"]):
         return ExitCode.PASSED
     given = job.settings
@@ -256,7 +259,7 @@ def _gate(job: Job) -> int:
 
 def _one_stage(job: Job, stage: pipeline.Stage) -> int:
     given = job.settings
-    event.refuse_unsafe(given.event_name)
+    event.refuse_to_train(given.event_name)
     made = job.produce(given.workspace, given.run_dir, stages=(stage,), title=f"metricgate {stage}")
     job.runner.output("run-dir", str(made))
     return ExitCode.PASSED

@@ -181,6 +181,22 @@ def refuse_unsafe(event_name: str) -> None:
         )
 
 
+def refuse_to_train(event_name: str) -> None:
+    """Refuse to run a repository's code, or to judge it, in a workflow that only shows what another one made.
+
+    Raises:
+        UsageError: The event is ``pull_request_target`` or ``workflow_run``, which have this repository's token and secrets.
+    """
+    refuse_unsafe(event_name)
+    if event_name == "workflow_run":
+        raise UsageError(
+            "workflow_run has this repository's token: nothing is trained or compared for it",
+            expected="only actions/comment, which runs nothing of the change, or model-comment.yml",
+            where="on:",
+            fix=_EXAMPLE,
+        )
+
+
 def read(file: Path | None) -> Mapping[str, Any]:
     """Read an event's payload; empty where there is none.
 

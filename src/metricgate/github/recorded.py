@@ -45,7 +45,7 @@ class Found:
     told: tuple[str, ...] = ()
 
 
-def look(job: Job, config: Config, base: str, *, into: Path, history: Path | None = None) -> Found:
+def look(job: Job, config: Config, base: str, *, into: Path, history: Path) -> Found:
     """Look for the nearest recorded ancestor of a commit.
 
     A store that can't be read is said, and counts as one without runs: then a baseline is made, or the verdict says that it is
@@ -56,7 +56,7 @@ def look(job: Job, config: Config, base: str, *, into: Path, history: Path | Non
         config: Says where runs are recorded.
         base: The merge-base of the change.
         into: Where the runs of the ancestor go.
-        history: Where those of other ancestors go; by default beside ``into``.
+        history: Where those of other ancestors go.
     """
     wanted = config.baseline.train_missing and job.checkout.read(base, job.settings.config) is not None
     try:
@@ -68,7 +68,7 @@ def look(job: Job, config: Config, base: str, *, into: Path, history: Path | Non
         commits = list(itertools.islice(_ancestors(job, base), max(limit, LOOKED_AT))) if times else []
         found = nearest(commits, times, max_commits=limit)
         earlier = [commit.id for commit in commits if commit.id in times and (found is None or commit.id != found.commit)]
-        others = store.history(config.name, earlier[:HISTORY], history or into.with_name("history"))
+        others = store.history(config.name, earlier[:HISTORY], history)
         if found is None:
             where = f"None of the {len(times)} recorded commits" if times else "No commit"
             told = f"{where} of `{config.name}` is an ancestor within {limit} commits. {how_to_make(base)}"
