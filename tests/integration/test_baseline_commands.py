@@ -101,7 +101,7 @@ def test_beyond_the_limit_there_is_no_baseline_and_the_commands_that_make_one(
     assert commands.find(store, history, config=CONFIG, into=tmp_path / "baseline") is None
     said = commands.missing(CONFIG, main[-1])
     assert "the 5 commits before it" in said
-    assert f"git checkout {main[-1]} && metricgate run && metricgate record" in said
+    assert f"git switch --detach {main[-1][:12]} && metricgate run && metricgate record" in said
 
 
 def test_a_commit_that_is_no_commit_is_told(clone: Clone) -> None:

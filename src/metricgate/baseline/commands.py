@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +11,7 @@ import tabulate
 
 from metricgate import run as runs
 from metricgate.baseline.files import Files, FolderFiles
+from metricgate.baseline.layout import RecordedCommit
 from metricgate.baseline.nearest import Commit, nearest
 from metricgate.baseline.objects import Objects
 from metricgate.baseline.store import Clock, Recorded, RunStore
@@ -82,7 +83,14 @@ def record(to: RunStore, folder: Path, *, config: Config, clock: Clock, commit: 
     return to.record(config.name, commit or _commit_of(folder), folder, config=config, clock=clock)
 
 
-def find(source: RunStore, history: Iterable[Commit], *, config: Config, into: Path) -> Found | None:
+def find(
+    source: RunStore,
+    history: Iterable[Commit],
+    *,
+    config: Config,
+    into: Path,
+    recorded: Mapping[str, RecordedCommit] | None = None,
+) -> Found | None:
     """Find the baseline of a change and copy its runs out.
 
     Args:
@@ -90,6 +98,7 @@ def find(source: RunStore, history: Iterable[Commit], *, config: Config, into: P
         history: The merge-base and the commits before it, as ``git log`` lists them.
         config: Gives the model's name and how far back a baseline may lie.
         into: A folder; the runs go into one named after the commit in it.
+        recorded: What the last listing of the store saw; by default it is listed again.
 
     Returns:
         None where no commit near enough is recorded.
@@ -97,7 +106,7 @@ def find(source: RunStore, history: Iterable[Commit], *, config: Config, into: P
     Raises:
         StageError: The store can't be reached.
     """
-    recorded = source.listing(config.name)
+    recorded = source.listing(config.name) if recorded is None else recorded
     found = nearest(history, recorded, max_commits=config.baseline.max_commits)
     if found is None:
         return None
@@ -114,8 +123,13 @@ def missing(config: Config, merge_base: str) -> str:
     """Why there is no baseline, and the commands that make one."""
     return (
         f"none of {merge_base[:12]} and the {config.baseline.max_commits} commits before it is recorded; to make a baseline:\n"
-        f"git checkout {merge_base} && metricgate run && metricgate record"
+        f"{how_to_make(merge_base)}"
     )
+
+
+def how_to_make(merge_base: str) -> str:
+    """The commands that make a missing baseline."""
+    return f"git switch --detach {merge_base[:12]} && metricgate run && metricgate record"
 
 
 def table(source: RunStore, *, config: Config) -> str:

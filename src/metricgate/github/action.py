@@ -102,8 +102,8 @@ def _check(job: Job) -> int:
         judging = replace(judging, warnings=(*judging.warnings, *found.told))
     report = _judge(job, judging, candidate=candidate, baseline=baseline, history=found.history, origin=found.origin)
     report = _posted(job, report)
-    if job.work.kind == "record":
-        _kept(job, judging.config, candidate)
+    if job.work.kind == "record" and recorded.store_of(job, judging.config) is not None:
+        _kept(job, judging.config, candidate, despite=MetricgateError)  # the verdict stands without it
     _verdict(job, report)
     return report.exit_code
 
@@ -152,7 +152,7 @@ def _compare(job: Job) -> int:
     base = job.base()
     judging = policy.in_force(job.checkout, given.config, base=base, default_name=job.model_name)
     if given.baseline is None and base is not None:
-        judging = replace(judging, warnings=(*judging.warnings, recorded.how_to_make(base)))
+        judging = replace(judging, warnings=(*judging.warnings, recorded.to_make(base)))
     report = _judge(
         job, judging, candidate=given.candidate, baseline=given.baseline, history=given.history, origin=given.origin
     )
@@ -237,10 +237,13 @@ def _written(job: Job, report: Report) -> Path:
 
 def _record(job: Job) -> int:
     """Keep the runs of a push; nothing else is recorded."""
+    from metricgate.github.failures import UnansweredError
+
     done = False
     if job.work.kind == "record" and job.settings.run_dir is not None:
         config = config_file.load(job.settings.workspace / job.settings.config, default_name=job.model_name)
-        done = _recorded_if_github_answers(job, config, job.settings.run_dir)
+        # An outage is nothing that somebody here could mend.
+        done = _kept(job, config, job.settings.run_dir, despite=UnansweredError)
     else:
         job.runner.say("runs are recorded on a push, a schedule or a manual start: there is nothing to do")
     job.runner.output("recorded", "true" if done else "false")
@@ -265,27 +268,15 @@ def _one_stage(job: Job, stage: pipeline.Stage) -> int:
     return ExitCode.PASSED
 
 
-def _recorded_if_github_answers(job: Job, config: Config, runs: Path) -> bool:
-    """Record runs. An outage costs the next change a training of its merge-base, and nothing that somebody here could mend."""
+def _kept(job: Job, config: Config, runs: Path, *, despite: type[MetricgateError]) -> bool:
+    """Record runs; what may go wrong without failing the step is told. The next change then has its merge-base trained."""
     from metricgate.github import recorded
-    from metricgate.github.failures import UnansweredError
 
     try:
         return recorded.record(job, config, runs)
-    except UnansweredError as error:
-        job.runner.annotate("warning", str(error), title="The runs are not recorded: GitHub did not answer")
+    except despite as error:
+        job.runner.annotate("warning", str(error), title="The runs are not recorded")
         return False
-
-
-def _kept(job: Job, config: Config, runs: Path) -> None:
-    """Record the runs of a push, if there is where; the verdict stands without it."""
-    from metricgate.github import recorded
-
-    try:
-        if recorded.store_of(job, config) is not None:
-            recorded.record(job, config, runs)
-    except MetricgateError as error:
-        job.runner.annotate("warning", str(error), title="The runs could not be recorded")
 
 
 def _idle(job: Job, *outputs: str) -> bool:

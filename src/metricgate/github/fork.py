@@ -12,13 +12,12 @@ import base64
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from metricgate import config_file
 from metricgate.baseline import commands
-from metricgate.baseline.nearest import nearest
 from metricgate.config import Config
 from metricgate.errors import ConfigError, ExitCode, MetricgateError, StageError
 from metricgate.github import archive, artifact, quarantine, recorded
@@ -250,24 +249,20 @@ def _recorded(repository: Repository, change: Change, config: Config, folder: Pa
     try:
         branch = BranchFiles(repository, config.baseline.branch)
         store = commands.store(config.baseline, root=folder, branch=branch)
-        times = store.commits(config.name)
         base = ancestry.merge_base(repository, change.base, change.head)
-        limit = config.baseline.max_commits
-        listed = itertools.islice(ancestry.before(repository, base), max(limit, recorded.LOOKED_AT)) if times else ()
-        commits = list(listed)
-        found = nearest(commits, times, max_commits=limit)
-        earlier = [commit.id for commit in commits if commit.id in times and (found is None or commit.id != found.commit)]
-        history = store.history(config.name, earlier[: recorded.HISTORY], folder / "history")
+        limit = max(config.baseline.max_commits, recorded.LOOKED_AT)
+        listed = store.listing(config.name)
+        commits = list(itertools.islice(ancestry.before(repository, base), limit)) if listed else []
+        found = commands.find(store, commits, config=config, into=folder / "recorded", recorded=listed)
+        history = store.history(config.name, recorded.besides(commits, found), folder / "history")
         if found is None:
-            say(f"no ancestor of {base[:7]} within {limit} commits is recorded")
-            return _Baseline(history=history, told=(recorded.how_to_make(base),))
-        runs = store.load(config.name, found.commit, folder / "recorded")
+            say(f"no ancestor of {base[:7]} within {config.baseline.max_commits} commits is recorded")
+            return _Baseline(history=history, told=(recorded.to_make(base),))
     except MetricgateError as error:
         say(str(error))
         return _Baseline(told=(f"Recorded runs could not be read: {error.found}",))
     say(f"the baseline is {found.commit[:7]}, recorded, {found.distance} commits before {base[:7]}")
-    when = times[found.commit].astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return _Baseline(folder=runs, history=history, origin=Origin(commits_before=found.distance, recorded=when))
+    return _Baseline(folder=found.folder, history=history, origin=recorded.origin_of(found))
 
 
 def _texts(repository: Repository, change: Change, path: PurePosixPath) -> tuple[str | None, str | None]:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TypeVar
 
+from metricgate import config_file
 from metricgate.errors import MetricgateError, UsageError
 from metricgate.github import checks, comments, waiver
 from metricgate.github.api import Repository
@@ -20,7 +20,6 @@ from metricgate.github.waiver import Evidence
 from metricgate.report.comment import Source
 from metricgate.report.document import Report
 
-MAX_BYTES = 1_000_000
 NOT_KNOWN = "Whether the regression was accepted is not known"
 
 T = TypeVar("T")
@@ -155,7 +154,8 @@ def _try(job: Job, do: Callable[[], T], *, title: str) -> T | None:
 
 def _text(job: Job) -> str:
     """The change's own configuration file; empty where it can't be read, so that annotations stand at its first line."""
-    file: Path = (job.settings.workspace / job.settings.config).resolve()
-    if not file.is_relative_to(job.settings.workspace.resolve()) or not file.is_file() or file.stat().st_size > MAX_BYTES:
+    root = job.settings.workspace.resolve()
+    file = (root / job.settings.config).resolve()
+    if not file.is_relative_to(root) or not file.is_file() or file.stat().st_size > config_file.MAX_BYTES:
         return ""
     return file.read_text(encoding="utf-8", errors="replace")

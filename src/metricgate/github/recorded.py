@@ -11,16 +11,13 @@ from pathlib import Path
 from metricgate import formats, workspace
 from metricgate.baseline import commands, local_history
 from metricgate.baseline.ledger import Entry
-from metricgate.baseline.nearest import Commit, nearest
+from metricgate.baseline.nearest import Commit
 from metricgate.baseline.store import RunStore
 from metricgate.config import Config
 from metricgate.errors import MetricgateError, UsageError
 from metricgate.github import second_checkout
 from metricgate.github.job import Job
 from metricgate.report.document import Origin
-
-HISTORY = 20
-"""Recorded commits of the main branch that tell how noisy training is; more hardly make it better known."""
 
 LOOKED_AT = 200
 """Commits that are listed, in two requests: by time, so that those of merged side branches stand between the others."""
@@ -63,30 +60,37 @@ def look(job: Job, config: Config, base: str, *, into: Path, history: Path) -> F
         store = store_of(job, config)
         if store is None:
             return Found(train=wanted)
-        times = store.commits(config.name)
         limit = config.baseline.max_commits
-        commits = list(itertools.islice(_ancestors(job, base), max(limit, LOOKED_AT))) if times else []
-        found = nearest(commits, times, max_commits=limit)
-        earlier = [commit.id for commit in commits if commit.id in times and (found is None or commit.id != found.commit)]
-        others = store.history(config.name, earlier[:HISTORY], history)
+        recorded = store.listing(config.name)
+        commits = list(itertools.islice(_ancestors(job, base), max(limit, LOOKED_AT))) if recorded else []
+        found = commands.find(store, commits, config=config, into=into, recorded=recorded)
+        others = store.history(config.name, besides(commits, found), history)
         if found is None:
-            where = f"None of the {len(times)} recorded commits" if times else "No commit"
-            told = f"{where} of `{config.name}` is an ancestor within {limit} commits. {how_to_make(base)}"
+            told = f"No recorded commit of `{config.name}` is an ancestor within {limit} commits. {to_make(base)}"
             job.runner.say(told)
             return Found(history=others, train=wanted, told=(told,))
-        store.load(config.name, found.commit, into)
-        changed = _other_evaluation(job, into, config)
+        changed = _other_evaluation(job, found.folder, config)
     except MetricgateError as error:
         told = f"Recorded runs could not be read: {error.found}"
         job.runner.annotate("warning", str(error), title="Recorded runs could not be read")
-        return Found(train=wanted, told=(told, how_to_make(base)))
+        return Found(train=wanted, told=(told, to_make(base)))
     if changed:
         job.runner.say(f"the baseline {found.commit[:7]} is recorded, and {changed}")
         if wanted:
             return Found(history=others, train=True, told=(f"{changed[0].upper()}{changed[1:]}.",))
     job.runner.say(f"the baseline is {found.commit[:7]}, recorded, {found.distance} commits before {base[:7]}")
-    recorded = times[found.commit].astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return Found(baseline=into, history=others, origin=Origin(commits_before=found.distance, recorded=recorded), train=False)
+    return Found(baseline=found.folder, history=others, origin=origin_of(found), train=False)
+
+
+def besides(commits: Iterable[Commit], found: commands.Found | None) -> list[str]:
+    """The commits that are not the baseline: those of them that are recorded tell how noisy training is."""
+    return [commit.id for commit in commits if found is None or commit.id != found.commit]
+
+
+def origin_of(found: commands.Found) -> Origin:
+    """Where a recorded baseline comes from, for the report."""
+    recorded = found.recorded.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Origin(commits_before=found.distance, recorded=recorded)
 
 
 def record(job: Job, config: Config, runs: Path) -> bool:
@@ -163,10 +167,9 @@ def store_of(job: Job, config: Config) -> RunStore | None:
     return commands.store(config.baseline, root=job.settings.workspace, branch=branch)
 
 
-def how_to_make(base: str) -> str:
-    """The command that makes a missing baseline."""
-    command = f"git switch --detach {base[:12]} && metricgate run && metricgate record"
-    return f"To make a baseline: `{command}`, or run the workflow on that commit."
+def to_make(base: str) -> str:
+    """What to do about a missing baseline, as a sentence of the report."""
+    return f"To make a baseline: `{commands.how_to_make(base)}`, or run the workflow on that commit."
 
 
 def _ancestors(job: Job, commit: str) -> Iterable[Commit]:
