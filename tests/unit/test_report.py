@@ -364,3 +364,13 @@ def test_only_a_regression_can_be_accepted() -> None:
     waiver = Waiver(by="alice", at="2026-03-01T14:02:11Z", commit="b" * 40)
     broken = REPORTS["not-comparable"].model_copy(update={"exit_code": 4})
     assert broken.waived(waiver).exit_code == 4
+
+
+def test_where_seeds_were_run_nobody_is_told_to_run_them() -> None:
+    alike = NOT_SURE.model_copy(
+        update={"baseline": SideInfo(runs=3, seeds=(0, 1, 2)), "candidate": SideInfo(runs=3, seeds=(0, 1, 2))}
+    )
+    text = markdown.render(alike)
+    assert "so alike that their seeds do not tell" in text
+    assert "--seeds 0,1,2" not in text
+    assert "--seeds 0,1,2" in markdown.render(NOT_SURE)

@@ -71,7 +71,7 @@ def _render(report: Report, detail: _Detail, *, shortened: bool) -> str:
         accepted=_prose(summary.accepted(report)),
         policy_changes=[_prose(change) for change in report.policy_changes[: detail.warnings]],
         table=table,
-        footnote=_prose(summary.footnote(shown), limit=1000),
+        footnote=_prose(summary.footnote(report, shown), limit=1000),
         warnings=[_prose(warning, limit=detail.reason) for warning in report.warnings[: detail.warnings]],
         slices=_slices(report, sliced, detail) if sliced or report.untested_slices else "",
         slices_title=summary.slices_title(report),

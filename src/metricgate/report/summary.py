@@ -55,7 +55,7 @@ def lead(report: Report) -> str:
         first = next((rule for rule in report.rules if rule.outcome == "inconclusive"), None)
         parts = [_sentence(first.reason if first else report.reasons[0])] if first or report.reasons else []
         if first is not None and first.noise == TEST_SET_ONLY:
-            parts.append(f"How much a new seed alone changes it is not known: `{MEASURE_NOISE}` on both sides measures it.")
+            parts.append(f"{_unknown_noise(report)[0].upper()}{_unknown_noise(report)[1:]}")
         return " ".join([*parts, _consequence(report)])
     first = next((rule for rule in report.rules if rule.kind == "max_regression" and rule.slice is None), None)
     if first is None or first.difference is None:
@@ -128,14 +128,18 @@ def row(rule: RuleInfo) -> Row:
     )
 
 
-def footnote(rules: list[RuleInfo]) -> str:
+def footnote(report: Report, rules: list[RuleInfo]) -> str:
     """What † means, where a row has it."""
     if not any(row(rule).difference.endswith("†") for rule in rules):
         return ""
-    return (
-        "† covers the test set only: how much a new seed alone changes the metric is not known here. "
-        f"`{MEASURE_NOISE}` on both sides measures it."
-    )
+    return f"† covers the test set only: {_unknown_noise(report)}"
+
+
+def _unknown_noise(report: Report) -> str:
+    """Why the training noise is not known, and what would make it known."""
+    if min(report.baseline.runs, report.candidate.runs) > 1:
+        return "the runs of the two sides are so alike that their seeds do not tell how noisy training is."
+    return f"how much a new seed alone changes the metric is not known here. `{MEASURE_NOISE}` on both sides measures it."
 
 
 def untested(report: Report, *, limit: int) -> str:

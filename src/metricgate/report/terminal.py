@@ -19,7 +19,7 @@ def render(report: Report) -> str:
     """The whole report as plain text."""
     rules = summary.table_rules(report)
     parts = [headline(report), _table(report, rules)]
-    if note := summary.footnote(rules):
+    if note := summary.footnote(report, rules):
         parts.append(note.replace("`", ""))
     if accepted := summary.accepted(report):
         parts.append(f"✋ {plain.text(accepted)}")
