@@ -153,6 +153,37 @@ def satterthwaite(components: Sequence[Component], *, floor: float = 0.0) -> Com
     return Component(total, max(1 / spread, min(part.df for part in components)))
 
 
+def combined(
+    *,
+    estimate: float,
+    examples: Sequence[Component] = (),
+    training: Component | None = None,
+    counted_twice: Component | None = None,
+    n: int,
+    method: str,
+    covers: str,
+) -> Inference:
+    """An estimate whose variance is that over examples, plus that over training, less what both of them hold.
+
+    Args:
+        estimate: In the unit of the scores.
+        examples: The variance over test examples, one part a side where the sides are independent; together never undercut.
+        training: The part that comes from training, a · s².
+        counted_twice: a · MS_res/n, the residual that both other parts hold; positive, it is subtracted.
+        n: The number of test examples.
+        method: The method's name.
+        covers: What the interval covers.
+
+    Raises:
+        UndecidableError: The variance is zero or not finite.
+    """
+    parts = [*examples, *([training] if training else [])]
+    if counted_twice is not None and counted_twice.variance:
+        parts.append(Component(-counted_twice.variance, counted_twice.df))
+    total = satterthwaite(parts, floor=math.fsum(part.variance for part in examples))
+    return Student(estimate=estimate, stderr=math.sqrt(total.variance), df=total.df, n=n, method=method, covers=covers)
+
+
 def t_cdf(t: float, *, df: float) -> float:
     """P(T <= t) of Student's t; the normal distribution for infinite ``df``."""
     return float(special.ndtr(t) if math.isinf(df) else special.stdtr(df, t))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metricgate.stats.coverage import TEST_SET, TRAINING
-from metricgate.stats.inference import ROUNDING, Component, Exact, Inference, Student, UndecidableError, satterthwaite
+from metricgate.stats.inference import ROUNDING, Component, Exact, Inference, UndecidableError, combined
 from metricgate.stats.noise import Noise
 from metricgate.stats.proportions import PairedProportions, Proportion
 
@@ -80,12 +80,13 @@ def paired_difference(
     if examples.variance == 0 and noise is None:
         raise UndecidableError("every example changed by exactly the same amount: there is no variance to judge by")
     weight = 1 / len(candidate) + baseline_weight**2 / len(baseline)
-    total = satterthwaite([examples, *_training(noise, (weight, n))], floor=examples.variance)
     kind = "paired t" if noise is None else "examples × seeds, paired"
-    return Student(
+    training, counted_twice = _training(noise, (weight, n))
+    return combined(
         estimate=float(difference.mean()),
-        stderr=math.sqrt(total.variance),
-        df=total.df,
+        examples=[examples],
+        training=training,
+        counted_twice=counted_twice,
         n=n,
         method=kind + (", clustered" if clusters is not None else ""),
         covers=_covers(noise),
@@ -122,19 +123,18 @@ def unpaired_difference(
         if own is not None:
             parts.append(Component(weight**2 * own.variance, own.df))
         shares.append((weight**2 / _runs(side), _examples(side) if own is not None else None))
-    examples = math.fsum(part.variance for part in parts)
-    parts += _training(noise, *shares)
+    training, counted_twice = _training(noise, *shares)
     n = min(_examples(candidate) or _runs(candidate), _examples(baseline) or _runs(baseline))
-    if not parts:
+    if not parts and training is None:
         return Exact(estimate=estimate, n=n, scale=max(abs(_mean(candidate)), abs(baseline_weight * _mean(baseline))))
-    total = satterthwaite(parts, floor=examples)
-    return Student(
+    return combined(
         estimate=estimate,
-        stderr=math.sqrt(total.variance),
-        df=total.df,
+        examples=parts,
+        training=training,
+        counted_twice=counted_twice,
         n=n,
-        method="Welch t" if noise is None else "Welch t, with training noise" if examples else "t over runs",
-        covers=_covers(noise) if examples else TRAINING,
+        method="Welch t" if noise is None else "Welch t, with training noise" if parts else "t over runs",
+        covers=_covers(noise) if parts else TRAINING,
     )
 
 
@@ -153,16 +153,16 @@ def mean(scores: Scores | Value, *, clusters: Codes | None = None, noise: Noise 
             return Proportion.of(scores[0], covers=_covers(None))
     own = _own_variance(scores, clusters)
     n = _examples(scores) or _runs(scores)
-    training = _training(noise, (1 / _runs(scores), _examples(scores) if own is not None else None))
-    if own is None and not training:
+    training, counted_twice = _training(noise, (1 / _runs(scores), _examples(scores) if own is not None else None))
+    if own is None and training is None:
         return Exact(estimate=_mean(scores), n=n)
-    if own is not None and own.variance == 0 and not training:
+    if own is not None and own.variance == 0 and training is None:
         raise UndecidableError("every example has the same score: there is no variance to judge by")
-    total = satterthwaite([*([own] if own else []), *training], floor=own.variance if own else 0.0)
-    return Student(
+    return combined(
         estimate=_mean(scores),
-        stderr=math.sqrt(total.variance),
-        df=total.df,
+        examples=[own] if own else [],
+        training=training,
+        counted_twice=counted_twice,
         n=n,
         method=("t" if noise is None else "examples × seeds" if own else "t over runs")
         + (", clustered" if clusters is not None else ""),
@@ -213,8 +213,8 @@ def is_binary(*matrices: Scores) -> bool:
     return all(bool(((scores == 0) | (scores == 1)).all()) for scores in matrices)
 
 
-def _training(noise: Noise | None, *shares: tuple[float, int | None]) -> list[Component]:
-    """The part of the variance that comes from training.
+def _training(noise: Noise | None, *shares: tuple[float, int | None]) -> tuple[Component | None, Component | None]:
+    """The part of the variance that comes from training, and what the variance over examples holds of it already.
 
     Both sides' noise is one and the same estimate, so their weights add up before its degrees of freedom count.
 
@@ -224,12 +224,9 @@ def _training(noise: Noise | None, *shares: tuple[float, int | None]) -> list[Co
             over examples, which holds the residual once already, is not part of the sum.
     """
     if noise is None:
-        return []
-    parts = [Component(math.fsum(weight for weight, _ in shares) * noise.variance, noise.df)]
-    counted_twice = math.fsum(weight / n for weight, n in shares if n) * noise.residual
-    if counted_twice:
-        parts.append(Component(-counted_twice, noise.residual_df))
-    return parts
+        return None, None
+    training = Component(math.fsum(weight for weight, _ in shares) * noise.variance, noise.df)
+    return training, Component(math.fsum(weight / n for weight, n in shares if n) * noise.residual, noise.residual_df)
 
 
 def _own_variance(side: Scores | Value, clusters: Codes | None) -> Component | None:
