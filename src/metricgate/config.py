@@ -215,6 +215,8 @@ class Baseline(_Section):
     """The name of that branch."""
     scores: Text | None = None
     """A folder, or a URL such as s3://bucket/path, for the score tables; the store then keeps their digests only."""
+    models: Text | None = None
+    """A folder, or a URL, for the models of recorded commits; a changed evaluation is put to them, without training again."""
     max_commits: Annotated[int, pydantic.Field(ge=1, le=1000)] = 50
     """How many commits before the merge-base a recorded ancestor may lie; farther back, there is no baseline."""
     train_missing: bool = True

@@ -38,8 +38,10 @@ def record(config: Path, runs: Path | None, *, store: str | None, commit: str | 
         raise UsageError("there are no runs", where=str(folder), expected="a folder of runs", fix="metricgate run")
     whole = local_history.commit(root, commit) if commit else None
     done = commands.record(_store(loaded, root, environ), folder, config=loaded, clock=workspace.now, commit=whole)
+    kept = commands.keep_models(loaded, folder, root=root, clock=workspace.now)
     what = "recorded" if done.changed else "recorded already:"
-    return f"{what} {len(done.runs)} run{'s'[: len(done.runs) != 1]} of {done.commit} ({', '.join(done.runs)})\n"
+    told = f"{what} {len(done.runs)} run{'s'[: len(done.runs) != 1]} of {done.commit} ({', '.join(done.runs)})\n"
+    return f"{told}kept the model{'s'[: len(kept) != 1]} of {', '.join(kept)}\n" if kept else told
 
 
 def find(

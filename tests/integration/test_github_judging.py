@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
-import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.action_scene import Checkout
 from tests.github_server import GitHubServer, Repository
 from tests.github_server.mirror import mirror
-
-from metricgate.github import action, settings
 
 CONFIG = """\
 name: tiny
@@ -34,50 +31,38 @@ ALL = {"contents": "write", "pull_requests": "write", "checks": "write", "status
 class Project:
     """A repository here and on GitHub, and a runner's folder."""
 
-    root: Path
-    temporary: Path
+    here: Checkout
     github: GitHubServer
     remote: Repository
     token: str
-    outputs: Mapping[str, str] = field(default_factory=dict)
     run: int = 100
 
     def git(self, *arguments: str) -> str:
-        identity = ["-c", "user.name=T", "-c", "user.email=t@example.com", "-c", "commit.gpgsign=false"]
-        command = ["git", "-C", str(self.root), *identity, *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+        return self.here.git(*arguments)
+
+    @property
+    def outputs(self) -> Mapping[str, str]:
+        return self.here.outputs
 
     def commit(self, message: str) -> str:
-        self.git("commit", "--quiet", "--allow-empty", "--message", message)
-        mirror(self.remote, self.root)
-        return self.git("rev-parse", "HEAD")
+        head = self.here.commit(message)
+        mirror(self.remote, self.here.root)
+        return head
 
     def step(self, stage: str, event: Mapping[str, Any], *, event_name: str = "pull_request", **inputs: str) -> tuple[int, str]:
-        (self.temporary / "output").unlink(missing_ok=True)
-        (self.temporary / "event.json").write_text(json.dumps(event))
-        environ = {
-            "PATH": "/usr/bin:/bin",
-            "GITHUB_WORKSPACE": str(self.root),
+        self.here.environ = {
             "GITHUB_REPOSITORY": "acme/model",
             "GITHUB_API_URL": self.github.url,
             "GITHUB_SERVER_URL": "https://github.example",
             "GITHUB_RUN_ID": str(self.run),
-            "GITHUB_EVENT_NAME": event_name,
-            "GITHUB_EVENT_PATH": str(self.temporary / "event.json"),
-            "GITHUB_OUTPUT": str(self.temporary / "output"),
-            "RUNNER_TEMP": str(self.temporary),
-            **{settings.variable(name.replace("_", "-")): value for name, value in inputs.items()},
         }
-        stream = io.StringIO()
-        code = action.main(stage, environ, stream=stream)
-        lines = (self.temporary / "output").read_text().splitlines() if (self.temporary / "output").exists() else []
-        self.outputs = {lines[at].partition("<<")[0]: lines[at + 1] for at in range(0, len(lines), 3)}
-        assert self.token not in stream.getvalue().replace(f"::add-mask::{self.token}", "")
-        return code, stream.getvalue()
+        code, log = self.here.step(stage, event, event_name=event_name, **inputs)
+        assert self.token not in log.replace(f"::add-mask::{self.token}", "")
+        return code, log
 
     def runs(self, wrong: int) -> str:
         """Three runs, of which each has about that many of 200 examples wrong."""
-        folder = self.temporary / f"runs-{wrong}"
+        folder = self.here.temporary / f"runs-{wrong}"
         for seed in range(3):
             (folder / f"seed-{seed}").mkdir(parents=True, exist_ok=True)
             rows = "".join(f"e{i:03d},{int((i * 7 + seed) % 200 >= wrong + seed)}\n" for i in range(200))
@@ -86,7 +71,7 @@ class Project:
 
     def push(self, wrong: int = GOOD) -> str:
         """Record what is checked out, as the push of it does; the log."""
-        event = {"ref": "refs/heads/main", "after": self.git("rev-parse", "HEAD")}
+        event = {"ref": "refs/heads/main", "after": self.here.head}
         code, log = self.step("record", event, event_name="push", run_dir=self.runs(wrong), token=self.token)
         assert code == 0, log
         return log
@@ -129,17 +114,11 @@ class Project:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Project]:
-    root, temporary = tmp_path / "a checkout", tmp_path / "runner temp"
-    for folder in (root, temporary):
-        folder.mkdir()
     with GitHubServer() as github:
         remote = github.repository("acme/model")
         token = github.token(login="github-actions[bot]", type="Bot", permissions=ALL, repository="acme/model")
-        made = Project(root, temporary, github, remote, token)
-        made.git("init", "--quiet", "--initial-branch", "main")
-        (root / "metricgate.yaml").write_text(CONFIG)
-        made.git("add", "--all")
-        made.commit("A model")
+        made = Project(Checkout.make(tmp_path, metricgate__yaml=CONFIG), github, remote, token)
+        mirror(remote, made.here.root)
         yield made
 
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
-import subprocess
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-
-from metricgate.github import action, settings
+from tests.action_scene import Checkout
 
 CONFIG = """\
 name: tiny
@@ -24,78 +20,35 @@ baseline: {store: "STORE", max_commits: 2}
 ANSWERS = "example_id,accuracy\n" + "".join(f"e{i:03d},{int(i % 10 > 0)}\n" for i in range(200))
 
 
-@dataclass
-class Work:
-    """A repository with a model, and a runner's folder."""
+def push(work: Checkout) -> tuple[int, str]:
+    """The whole check of a push."""
+    return work.step("check", {"ref": "refs/heads/main"}, event_name="push")
 
-    root: Path
-    temporary: Path
-    outputs: Mapping[str, str] = field(default_factory=dict)
 
-    def git(self, *arguments: str) -> str:
-        identity = ["-c", "user.name=T", "-c", "user.email=t@example.com", "-c", "commit.gpgsign=false"]
-        command = ["git", "-C", str(self.root), *identity, *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-    def commit(self, message: str, **files: str) -> str:
-        for name, text in files.items():
-            (self.root / name.replace("__", ".")).write_text(text)
-        self.git("add", "--all")
-        self.git("commit", "--quiet", "--allow-empty", "--message", message)
-        return self.git("rev-parse", "HEAD")
-
-    def step(self, stage: str, *, event_name: str, event: Mapping[str, object], **inputs: str) -> tuple[int, str]:
-        (self.temporary / "output").unlink(missing_ok=True)
-        (self.temporary / "event.json").write_text(json.dumps(event))
-        environ = {
-            "PATH": "/usr/bin:/bin",
-            "GITHUB_WORKSPACE": str(self.root),
-            "GITHUB_EVENT_NAME": event_name,
-            "GITHUB_EVENT_PATH": str(self.temporary / "event.json"),
-            "GITHUB_OUTPUT": str(self.temporary / "output"),
-            "RUNNER_TEMP": str(self.temporary),
-            **{settings.variable(name.replace("_", "-")): value for name, value in inputs.items()},
-        }
-        stream = io.StringIO()
-        code = action.main(stage, environ, stream=stream)
-        lines = (self.temporary / "output").read_text().splitlines() if (self.temporary / "output").exists() else []
-        self.outputs = {lines[at].partition("<<")[0]: lines[at + 1] for at in range(0, len(lines), 3)}
-        return code, stream.getvalue()
-
-    def push(self) -> tuple[int, str]:
-        """The whole check of a push."""
-        return self.step("check", event_name="push", event={"ref": "refs/heads/main"})
-
-    def change(self, base: str, head: str) -> dict[str, object]:
-        here = {"full_name": "acme/model"}
-        change = {"number": 7, "base": {"sha": base, "ref": "main", "repo": here}, "head": {"sha": head, "repo": here}}
-        return {"action": "opened", "pull_request": change}
+def change(base: str, head: str) -> dict[str, object]:
+    here = {"full_name": "acme/model"}
+    sides = {"base": {"sha": base, "ref": "main", "repo": here}, "head": {"sha": head, "repo": here}}
+    return {"action": "opened", "pull_request": {"number": 7, **sides}}
 
 
 @pytest.fixture
-def work(tmp_path: Path) -> Work:
-    root, temporary = tmp_path / "a checkout", tmp_path / "runner temp"
-    for folder in (root, temporary):
-        folder.mkdir()
-    made = Work(root, temporary)
-    made.git("init", "--quiet", "--initial-branch", "main")
-    made.commit("A model", metricgate__yaml=CONFIG.replace("STORE", str(tmp_path / "store")), answers__csv=ANSWERS)
-    return made
+def work(tmp_path: Path) -> Checkout:
+    return Checkout.make(tmp_path, metricgate__yaml=CONFIG.replace("STORE", str(tmp_path / "store")), answers__csv=ANSWERS)
 
 
-def recorded_commits(work: Work) -> Sequence[str]:
+def recorded_commits(work: Checkout) -> Sequence[str]:
     return sorted(path.name for path in (work.root.parent / "store" / "runs" / "tiny").iterdir())
 
 
-def look(work: Work, base: str, head: str, **inputs: str) -> str:
-    code, log = work.step("baseline", event_name="pull_request", event=work.change(base, head), train="false", **inputs)
+def look(work: Checkout, base: str, head: str, **inputs: str) -> str:
+    code, log = work.step("baseline", change(base, head), train="false", **inputs)
     assert code == 0, log
     return log
 
 
-def test_a_push_is_recorded_and_found_for_the_next_change(work: Work) -> None:
-    base = work.git("rev-parse", "HEAD")
-    code, log = work.push()
+def test_a_push_is_recorded_and_found_for_the_next_change(work: Checkout) -> None:
+    base = work.head
+    code, log = push(work)
     assert (code, recorded_commits(work)) == (0, [base]), log
     head = work.commit("A change")
     log = look(work, base, head)
@@ -103,8 +56,7 @@ def test_a_push_is_recorded_and_found_for_the_next_change(work: Work) -> None:
     assert work.outputs["missing"] == "false"
     code, log = work.step(
         "compare",
-        event_name="pull_request",
-        event=work.change(base, head),
+        change(base, head),
         baseline=work.outputs["run-dir"],
         candidate=work.outputs["run-dir"],
         origin=work.outputs["origin"],
@@ -113,9 +65,9 @@ def test_a_push_is_recorded_and_found_for_the_next_change(work: Work) -> None:
     assert "the merge-base, recorded 20" in log
 
 
-def test_the_nearest_recorded_ancestor_is_the_baseline_and_the_others_are_history(work: Work) -> None:
+def test_the_nearest_recorded_ancestor_is_the_baseline_and_the_others_are_history(work: Checkout) -> None:
     for message in ("One", "Two"):
-        work.push()
+        push(work)
         work.commit(message)
     base = work.commit("Three")
     log = look(work, base, work.commit("A change"))
@@ -123,22 +75,22 @@ def test_the_nearest_recorded_ancestor_is_the_baseline_and_the_others_are_histor
     assert len(list(Path(work.outputs["history"]).iterdir())) == 1
 
 
-def test_beyond_the_limit_the_baseline_is_missing_and_the_command_that_makes_one_is_told(work: Work) -> None:
-    work.push()
+def test_beyond_the_limit_the_baseline_is_missing_and_the_command_that_makes_one_is_told(work: Checkout) -> None:
+    push(work)
     for number in range(3):
         base = work.commit(f"{number}")
     head = work.commit("A change")
     log = look(work, base, head)
     assert (work.outputs["run-dir"], work.outputs["missing"]) == ("", "true")
     assert f"git switch --detach {base[:12]} && metricgate run && metricgate record" in log
-    code, log = work.step("baseline", event_name="pull_request", event=work.change(base, head))
+    code, log = work.step("baseline", change(base, head))
     assert code == 0
     assert (Path(work.outputs["run-dir"]) / "seed-0" / "run.json").exists(), "without `train: false` it is made"
 
 
-def test_a_change_of_the_evaluation_evaluates_the_baselines_model_anew(work: Work) -> None:
-    base = work.git("rev-parse", "HEAD")
-    work.push()
+def test_a_change_of_the_evaluation_evaluates_the_baselines_model_anew(work: Checkout) -> None:
+    base = work.head
+    push(work)
     (work.root / "metricgate.yaml").write_text(
         (work.root / "metricgate.yaml").read_text().replace("cp answers.csv", "sed s/e0/x0/ answers.csv > new.csv; cp new.csv")
     )
@@ -146,15 +98,108 @@ def test_a_change_of_the_evaluation_evaluates_the_baselines_model_anew(work: Wor
     log = look(work, base, head)
     assert work.outputs["missing"] == "true"
     assert "evaluated in another way" in log
-    code, log = work.step("baseline", event_name="pull_request", event=work.change(base, head))
+    code, log = work.step("baseline", change(base, head))
     assert code == 0, log
     assert "as this change is evaluated" in log
     assert "x000" in (Path(work.outputs["run-dir"]) / "seed-0" / "scores.csv").read_text()
 
 
-def test_a_store_that_cannot_be_read_is_said_and_a_baseline_made(work: Work) -> None:
-    base = work.git("rev-parse", "HEAD")
-    work.push()
+@pytest.fixture
+def keeping(tmp_path: Path) -> Checkout:
+    """A repository whose models are kept; its evaluation reads the model."""
+    config = CONFIG.replace("STORE", str(tmp_path / "store")).replace(
+        "max_commits", f'models: "{tmp_path / "models"}", max_commits'
+    )
+    config = config.replace("cp answers.csv", "grep -q trained model && cp answers.csv")
+    return Checkout.make(tmp_path, metricgate__yaml=config, answers__csv=ANSWERS)
+
+
+def with_other_ids(work: Checkout) -> str:
+    """A commit that is evaluated in another way."""
+    old = (work.root / "metricgate.yaml").read_text()
+    return work.commit(
+        "Other ids", metricgate__yaml=old.replace("cp answers.csv", "sed s/e0/x0/ answers.csv > new.csv; cp new.csv")
+    )
+
+
+def made_for(work: Checkout, base: str, head: str) -> str:
+    """Look for the baseline on one machine and make it on another, as the reusable workflow does; the log of making it."""
+    look(work, base, head)
+    assert work.outputs["missing"] == "true"
+    found = {name: work.outputs[name] for name in ("outdated", "origin")}
+    code, log = work.step("baseline", change(base, head), **found)
+    assert code == 0, log
+    return log
+
+
+def test_a_changed_evaluation_is_put_to_kept_models_without_training_them_again(keeping: Checkout) -> None:
+    base = keeping.head
+    _, log = push(keeping)
+    assert "kept the models of seed-0" in log
+    keeping.commit("Between")
+    log = made_for(keeping, keeping.head, with_other_ids(keeping))
+    assert "Evaluate the recorded baseline, as this change is evaluated" in log
+    assert "Train" not in log
+    made = Path(keeping.outputs["run-dir"]) / "seed-0"
+    assert "x000" in (made / "scores.csv").read_text()
+    assert json.loads((made / "run.json").read_text())["commit"] == base
+    assert json.loads(keeping.outputs["origin"])["commits_before"] == 1
+
+
+def test_the_whole_check_evaluates_kept_models_again(keeping: Checkout) -> None:
+    base = keeping.head
+    push(keeping)
+    head = with_other_ids(keeping)
+    code, log = keeping.step("check", change(base, head))
+    assert code == 0, log
+    assert "Evaluate the recorded baseline" in log
+    report = json.loads(Path(keeping.outputs["report"]).read_text())
+    assert report["baseline"]["commits_before"] == 0
+    assert {rule["outcome"] for rule in report["rules"]} == {"inconclusive"}, "the same model, on the same new test set"
+
+
+@pytest.mark.parametrize("damage", ["gone", "changed", "unreadable"])
+def test_where_the_kept_model_cannot_be_had_the_merge_base_is_trained(keeping: Checkout, damage: str) -> None:
+    base = keeping.head
+    push(keeping)
+    (model,) = (keeping.root.parent / "models" / "models" / "tiny" / base).glob("*/file")
+    (marker,) = model.parents[1].glob("kept-*.json")
+    if damage == "gone":
+        marker.unlink()
+    elif damage == "changed":
+        model.write_text("trained by somebody else\n")
+    else:
+        marker.write_text("{")
+    log = made_for(keeping, base, with_other_ids(keeping))
+    assert "the recorded models can't be evaluated again" in log
+    assert "Train the baseline" in log
+    assert keeping.outputs["origin"] == "", "what was just made was not recorded"
+    assert "x000" in (Path(keeping.outputs["run-dir"]) / "seed-0" / "scores.csv").read_text()
+
+
+def test_an_evaluation_that_does_not_work_with_the_kept_model_leaves_the_recorded_runs(keeping: Checkout) -> None:
+    base = keeping.head
+    push(keeping)
+    old = (keeping.root / "metricgate.yaml").read_text()
+    head = keeping.commit("Wants another model", metricgate__yaml=old.replace("grep -q trained", "grep -q transformer"))
+    log = made_for(keeping, base, head)
+    assert "the new evaluation does not work with the recorded models" in log
+    assert "Train" not in log
+    left = [path.name for path in sorted((Path(keeping.outputs["run-dir"]) / "seed-0").iterdir())]
+    assert left == ["run.json", "scores.parquet"], "as they were recorded"
+
+
+def test_a_place_for_models_that_cannot_be_written_leaves_the_push_recorded(keeping: Checkout) -> None:
+    (keeping.root.parent / "models").write_text("a file")
+    code, log = push(keeping)
+    assert code == 0
+    assert "::warning title=The models are not kept" in log
+    assert recorded_commits(keeping) == [keeping.head]
+
+
+def test_a_store_that_cannot_be_read_is_said_and_a_baseline_made(work: Checkout) -> None:
+    base = work.head
+    push(work)
     next((work.root.parent / "store").rglob("run.json")).write_text("{")
     log = look(work, base, work.commit("A change"))
     assert "::warning title=Recorded runs could not be read" in log

@@ -12,8 +12,10 @@ import tabulate
 from metricgate import run as runs
 from metricgate.baseline.files import Files, FolderFiles
 from metricgate.baseline.layout import RecordedCommit
+from metricgate.baseline.models import Models
 from metricgate.baseline.nearest import Commit, nearest
 from metricgate.baseline.objects import Objects
+from metricgate.baseline.place import Place
 from metricgate.baseline.store import Clock, Recorded, RunStore
 from metricgate.config import Baseline, Config
 from metricgate.errors import UsageError
@@ -51,8 +53,7 @@ def store(settings: Baseline, *, root: Path, branch: Files | None = None) -> Run
     Raises:
         UsageError: Runs are recorded on a branch, and it can't be reached from here.
     """
-    scores = settings.scores
-    objects = None if scores is None else Objects(scores if "://" in scores else str(root / scores))
+    objects = None if settings.scores is None else Objects(_at(settings.scores, root))
     if settings.store != BRANCH:
         return RunStore(FolderFiles(root / settings.store), objects)
     if branch is None:
@@ -63,6 +64,32 @@ def store(settings: Baseline, *, root: Path, branch: Files | None = None) -> Run
             "baseline: {store: /shared/recorded-runs}",
         )
     return RunStore(branch, objects)
+
+
+def models(config: Config, *, root: Path) -> Models | None:
+    """Where the models of recorded commits are kept; None where they are not.
+
+    Raises:
+        ConfigError: The URL holds a password.
+    """
+    where = config.baseline.models
+    return None if where is None else Models(Place(_at(where, root), key="models"), config.name)
+
+
+def keep_models(config: Config, folder: Path, *, root: Path, clock: Clock) -> tuple[str, ...]:
+    """Keep the models of runs, and no more commits' models than ``baseline.keep`` says.
+
+    Returns:
+        The runs whose model is kept; none where no place for models is configured.
+
+    Raises:
+        StageError: The place can't be reached or written.
+    """
+    place = models(config, root=root)
+    kept = () if place is None else place.keep(folder, now=clock())
+    if place is not None and kept:
+        place.retain(most=config.baseline.keep)
+    return kept
 
 
 def record(to: RunStore, folder: Path, *, config: Config, clock: Clock, commit: str | None = None) -> Recorded:
@@ -150,6 +177,10 @@ def prune(at: RunStore, *, config: Config, needed: Collection[str] = ()) -> tupl
         The commits that were deleted.
     """
     return at.prune(config.name, keep=config.baseline.keep, needed=needed)
+
+
+def _at(where: str, root: Path) -> str:
+    return where if "://" in where else str(root / where)
 
 
 def _commit_of(folder: Path) -> str:

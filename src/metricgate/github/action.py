@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from metricgate import config_file, pipeline, run
 from metricgate.config import Config
@@ -25,6 +25,9 @@ from metricgate.github.settings import Stage
 from metricgate.report import document, markdown, terminal
 from metricgate.report.document import Origin, Report
 
+if TYPE_CHECKING:
+    from metricgate.github.recorded import Found
+
 # Which outputs each action has. The action.yml files and the README are tested against it.
 _BOTH: tuple[pipeline.Stage, ...] = ("train", "evaluate")
 VERDICT = ("verdict", "exit-code", "report", "markdown", "comment-url")
@@ -32,7 +35,7 @@ OUTPUTS: Mapping[Stage, tuple[str, ...]] = {
     "check": (*VERDICT, "run-dir"),
     "train": ("run-dir",),
     "evaluate": ("run-dir",),
-    "baseline": ("run-dir", "commit", "history", "origin", "missing"),
+    "baseline": ("run-dir", "commit", "history", "origin", "outdated", "missing"),
     "compare": VERDICT,
     "comment": ("comment-url", "report"),
     "record": ("recorded",),
@@ -80,7 +83,7 @@ def main(stage: str, environ: Mapping[str, str], *, stream: TextIO | None = None
 
 def _check(job: Job) -> int:
     """The whole check: the candidate's runs, the baseline's, the verdict, the comment; a push is recorded."""
-    from metricgate.github import recorded, second_checkout
+    from metricgate.github import kept_models, recorded
 
     event.refuse_to_train(job.settings.event_name)
     if _idle(job, *OUTPUTS["check"]):
@@ -95,13 +98,15 @@ def _check(job: Job) -> int:
         found = recorded.look(job, judging.config, base, into=folder / "baseline", history=folder / "history")
     candidate = job.produce(given.workspace, job.folder("candidate"), stages=_BOTH, title="Train and evaluate this change")
     job.runner.output("run-dir", str(candidate))
-    baseline = given.baseline or found.baseline
+    baseline, origin = given.baseline or found.baseline, found.origin
     if baseline is None and base is not None and found.train:
-        baseline = second_checkout.make(job, base, job.folder("baseline"))
+        baseline, origin = _made(job, judging.config, found, base, job.folder("baseline"))
     if baseline is None:
         judging = replace(judging, warnings=(*judging.warnings, *found.told))
-    report = _judge(job, judging, candidate=candidate, baseline=baseline, history=found.history, origin=found.origin)
+    report = _judge(job, judging, candidate=candidate, baseline=baseline, history=found.history, origin=origin)
     report = _posted(job, report)
+    if job.work.kind == "record":
+        kept_models.keep(job, judging.config, candidate)
     if job.work.kind == "record" and recorded.store_of(job, judging.config) is not None:
         _kept(job, judging.config, candidate, despite=MetricgateError)  # the verdict stands without it
     _verdict(job, report)
@@ -118,24 +123,38 @@ def _evaluate(job: Job) -> int:
 
 def _baseline(job: Job) -> int:
     """The runs of the commit that the change goes into; no output where there is none."""
-    from metricgate.github import recorded, second_checkout
+    from metricgate.github import recorded
 
     given = job.settings
     base = job.base()
     found, made = recorded.Found(train=False), None
+    origin: Origin | None = None
     if base is not None:
         job.runner.output("commit", base)
         into = given.run_dir or job.folder("baseline")
         judging = policy.in_force(job.checkout, given.config, base=base, default_name=job.model_name)
         found = recorded.look(job, judging.config, base, into=into, history=into.with_name(f"{into.name}-history"))
-        made = found.baseline
+        if given.outdated is not None:
+            found = replace(found, outdated=given.outdated, origin=given.origin)
+        made, origin = found.baseline, found.origin
         if made is None and found.train and given.train:
-            made = second_checkout.make(job, base, into)
-    origin = json.dumps(asdict(found.origin)) if found.origin else ""
-    for name, value in (("run-dir", made), ("history", found.history), ("origin", origin)):
+            made, origin = _made(job, judging.config, found, base, into)
+    told = json.dumps(asdict(origin)) if origin else ""
+    for name, value in (("run-dir", made), ("history", found.history), ("origin", told), ("outdated", found.outdated)):
         job.runner.output(name, str(value or ""))
     job.runner.output("missing", "true" if made is None and found.train else "false")
     return ExitCode.PASSED
+
+
+def _made(job: Job, config: Config, found: Found, base: str, into: Path) -> tuple[Path | None, Origin | None]:
+    """A baseline where none is recorded that can be compared with, and where it comes from if not from the base itself."""
+    from metricgate.github import kept_models, second_checkout
+
+    if found.outdated is not None:
+        again = kept_models.evaluate_again(job, config, found.outdated, into)
+        if again is not None:
+            return again, found.origin
+    return second_checkout.make(job, base, into), None
 
 
 def _compare(job: Job) -> int:
@@ -264,6 +283,11 @@ def _one_stage(job: Job, stage: pipeline.Stage) -> int:
     given = job.settings
     event.refuse_to_train(given.event_name)
     made = job.produce(given.workspace, given.run_dir, stages=(stage,), title=f"metricgate {stage}")
+    if stage == "evaluate" and job.work.kind == "record":
+        from metricgate.github import kept_models
+
+        config = config_file.load(given.workspace / given.config, default_name=job.model_name)
+        kept_models.keep(job, config, made)
     job.runner.output("run-dir", str(made))
     return ExitCode.PASSED
 

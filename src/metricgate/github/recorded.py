@@ -30,7 +30,8 @@ class Found:
     Attributes:
         baseline: The folder with the runs of the nearest recorded ancestor; None where there is none.
         history: The folder with the runs of other recorded ancestors; None where there is none.
-        origin: How far away the baseline is, and when it was recorded.
+        origin: How far away the baseline (or what is outdated) is, and when it was recorded.
+        outdated: The folder with runs that were evaluated in another way than the change is; None where there are none.
         train: Whether a baseline is to be made: there is none, and the configuration wants one.
         told: What the reader should know if it stays that way.
     """
@@ -38,6 +39,7 @@ class Found:
     baseline: Path | None = None
     history: Path | None = None
     origin: Origin | None = None
+    outdated: Path | None = None
     train: bool = True
     told: tuple[str, ...] = ()
 
@@ -77,7 +79,9 @@ def look(job: Job, config: Config, base: str, *, into: Path, history: Path) -> F
     if changed:
         job.runner.say(f"the baseline {found.commit[:7]} is recorded, and {changed}")
         if wanted:
-            return Found(history=others, train=True, told=(f"{changed[0].upper()}{changed[1:]}.",))
+            outdated = found.folder.rename(into.with_name(f"{into.name}-outdated"))
+            told = f"{changed[0].upper()}{changed[1:]}."
+            return Found(history=others, origin=origin_of(found), outdated=outdated, train=True, told=(told,))
     job.runner.say(f"the baseline is {found.commit[:7]}, recorded, {found.distance} commits before {base[:7]}")
     return Found(baseline=found.folder, history=others, origin=origin_of(found), train=False)
 

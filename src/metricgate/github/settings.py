@@ -28,7 +28,7 @@ INPUTS: Mapping[Stage, tuple[str, ...]] = {
     "check": ("config", "baseline", "seeds", "token", "comment"),
     "train": ("config", "run-dir", "seeds"),
     "evaluate": ("config", "run-dir"),
-    "baseline": ("config", "run-dir", "seeds", "token", "train"),
+    "baseline": ("config", "run-dir", "seeds", "token", "train", "outdated", "origin"),
     "compare": ("config", "baseline", "candidate", "history", "origin", "needs"),
     "comment": ("config", "report", "name", "token", "comment"),
     "record": ("config", "run-dir", "token"),
@@ -51,6 +51,7 @@ class Settings:
         baseline: A folder of runs to compare with; None to find one.
         candidate: The folder of runs under test.
         history: A folder of recorded runs of the main branch.
+        outdated: A folder of recorded runs that were evaluated in another way.
         origin: Where the baseline's runs come from, as the stage ``baseline`` says it; None if they were made for this.
         train: Whether a baseline that is not recorded is trained.
         report: A report to exit with, or to comment with.
@@ -78,6 +79,7 @@ class Settings:
     baseline: Path | None = None
     candidate: Path | None = None
     history: Path | None = None
+    outdated: Path | None = None
     origin: Origin | None = None
     train: bool = True
     report: Path | None = None
@@ -136,6 +138,7 @@ def from_environment(stage: Stage, environ: Mapping[str, str]) -> Settings:
         baseline=read("baseline", path, None),
         candidate=read("candidate", path, None),
         history=read("history", path, None),
+        outdated=read("outdated", path, None),
         origin=read("origin", _origin, None),
         train=read("train", _boolean, True),
         report=read("report", path, None),
