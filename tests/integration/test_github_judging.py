@@ -143,6 +143,19 @@ def test_a_regression_is_explained_on_the_pull_request_and_then_fails(project: P
     assert [status["state"] for status in project.remote.statuses(head)] == ["failure"]
 
 
+def test_in_a_repository_that_was_renamed_meanwhile_all_of_it_is_shown(project: Project, change: int) -> None:
+    project.github.rename("acme/model", "acme/better-model")
+    event = project.event(change, action="opened")
+    project.step("compare", event, candidate=project.runs(BAD), baseline=project.runs(GOOD))
+    code, log = project.step("comment", event, token=project.token, report=project.outputs["report"])
+    assert code == 0
+    assert "::warning" not in log
+    head = project.remote.pulls[change].head
+    assert "### ❌ tiny: accuracy fell" in project.only_comment(change)
+    assert [check["conclusion"] for check in project.remote.check_runs(head)] == ["failure"]
+    assert [status["state"] for status in project.remote.statuses(head)] == ["failure"]
+
+
 def test_the_next_push_updates_the_same_comment_and_remembers_the_first(project: Project, change: int) -> None:
     project.judge(project.event(change, action="opened"), BAD)
     project.remote.push(change, project.commit("Mended"))

@@ -11,8 +11,7 @@ from pathlib import PurePosixPath
 from github.CheckRun import CheckRun
 from github.GithubObject import NotSet
 
-from metricgate import config_file
-from metricgate.errors import ConfigError
+from metricgate.github import presentation
 from metricgate.github.api import Repository
 from metricgate.github.failures import UnansweredError
 from metricgate.report import markdown, plain, summary
@@ -30,7 +29,6 @@ TITLE = 255
 DESCRIPTION = 140
 
 _LEVELS = {"fail": "failure", "inconclusive": "warning", "not_comparable": "warning"}
-_TITLES = {"fail": "failed", "inconclusive": "not sure", "not_comparable": "not comparable"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +64,7 @@ def marks_of(report: Report, *, path: PurePosixPath, text: str) -> list[Annotati
     order = list(_LEVELS)
     rules = [rule for rule in report.rules if rule.outcome != "pass"]
     rules.sort(key=lambda rule: (order.index(rule.outcome), rule.slice is not None, rule.rule))
-    lines = {index: _line_of(text, index, report) for index in {rule.rule for rule in rules}}
+    lines = {index: presentation.line_of(text, index, report) or 1 for index in {rule.rule for rule in rules}}
     return [_annotation(rule, report, path=path, line=lines[rule.rule]) for rule in rules[:ANNOTATIONS]]
 
 
@@ -207,15 +205,6 @@ def _annotation(rule: RuleInfo, report: Report, *, path: PurePosixPath, line: in
         path=str(path),
         line=line,
         level=_LEVELS[rule.outcome],
-        title=plain.text(f"{report.name}: {rule.metric}{where} {_TITLES[rule.outcome]}", limit=TITLE),
-        message=plain.text(rule.reason, limit=1000) or _TITLES[rule.outcome],
+        title=plain.text(f"{report.name}: {rule.metric}{where} {presentation.TITLES[rule.outcome]}", limit=TITLE),
+        message=plain.text(rule.reason, limit=1000) or presentation.TITLES[rule.outcome],
     )
-
-
-def _line_of(text: str, index: int, report: Report) -> int:
-    if report.policy_changed:
-        return 1  # the rules that judged stand in another version of the file
-    try:
-        return config_file.line_of(text, ("gate", "rules", index))
-    except ConfigError:
-        return 1

@@ -79,10 +79,12 @@ class Posted:
         url: The address of the comment; None if there is none.
         known: Whether the comment said the same of this very commit before, or what a later run found: then a check run and a
             status of the commit have been there too, and writing them again would change nothing, or for the worse.
+        renamed: The repository by its present name, where the one that was asked is an older one.
     """
 
     url: str | None = None
     known: bool = False
+    renamed: Repository | None = None
 
 
 def publish(
@@ -123,7 +125,7 @@ def post(
     """
     if when == "never":
         return Posted()
-    api = repository.api
+    api, renamed = repository.api, None
     logins = {api.login}
     tries = api.tries()
     made: Ours | None = None
@@ -134,10 +136,10 @@ def post(
         if made is not None and made.id not in [each.id for each in ours]:
             ours.append(made)  # a list may lag behind; and where another run deleted it, deleting it again does no harm
         if made is not None and len(ours) == 1:
-            return Posted(url=made.url)
+            return Posted(url=made.url, renamed=renamed)
         pull = _pull(repository, number)
         if pull.repository != repository.full_name:  # renamed: GitHub forwards what reads, and nothing that writes
-            repository = api.repository(pull.repository)
+            repository = renamed = api.repository(pull.repository)
         if not ours and pull.comments >= 100:
             # While we turned the pages, a comment on an earlier page may have gone, and ours moved to a page that we had.
             ours = find(repository, report.name, number=number, logins=logins)
@@ -160,7 +162,7 @@ def post(
             continue
         for duplicate in plan.delete:
             _delete(repository, number, duplicate.id)
-        return Posted(url=plan.keep.url if plan.keep else None, known=plan.known and not tried)
+        return Posted(url=plan.keep.url if plan.keep else None, known=plan.known and not tried, renamed=renamed)
 
 
 def decide(report: Report, ours: Sequence[Ours], *, source: Source, pull: Pull, when: When, label: str | None = None) -> Plan:

@@ -112,10 +112,6 @@ def show(job: Job, repository: Repository, report: Report, place: Place) -> str 
             repository, report, number=place.number, source=source, when=job.settings.comment, label=waiver.LABEL
         )
 
-    def check() -> None:
-        marks = checks.marks_of(report, path=job.settings.config, text=place.text)
-        checks.publish(repository, report, source=source, marks=marks)
-
     try:
         posted = _try(job, comment, title="The pull request could not be commented on")
     except UnansweredError as error:
@@ -123,9 +119,15 @@ def show(job: Job, repository: Repository, report: Report, place: Place) -> str 
         return None  # what does not answer now will not answer the next two questions either
     if posted is not None and posted.known:
         return posted.url  # all of it stands there already, or something newer does
+    present = (posted.renamed if posted else None) or repository
+
+    def check() -> None:
+        marks = checks.marks_of(report, path=job.settings.config, text=place.text)
+        checks.publish(present, report, source=source, marks=marks)
+
     try:
         _try(job, check, title="The check run could not be made")
-        _try(job, lambda: checks.status(repository, report, source=source), title="The commit status could not be set")
+        _try(job, lambda: checks.status(present, report, source=source), title="The commit status could not be set")
     except UnansweredError as error:
         job.runner.annotate("warning", str(error), title="The verdict could not be shown beside the commit")
     return posted.url if posted else None

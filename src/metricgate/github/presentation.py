@@ -12,7 +12,8 @@ from metricgate.github.commands import Commands, Level
 from metricgate.report.document import Report, RuleInfo
 
 _LEVELS: Mapping[str, Level] = {"fail": "error", "inconclusive": "warning", "not_comparable": "warning"}
-_TITLES = {"fail": "failed", "inconclusive": "not sure", "not_comparable": "not comparable"}
+TITLES = {"fail": "failed", "inconclusive": "not sure", "not_comparable": "not comparable"}
+"""What an outcome is called beside the metric's name."""
 _REASONS = 5
 
 
@@ -31,15 +32,15 @@ def annotate(runner: Commands, report: Report, *, path: PurePosixPath, text: str
             groups.setdefault((rule.rule, rule.outcome), []).append(rule)
     for index, outcome in sorted(groups, key=lambda key: (list(_LEVELS).index(key[1]), key[0])):
         rules = groups[index, outcome]
-        reasons = [rule.reason or f"{rule.metric}: {_TITLES[outcome]}" for rule in rules]
+        reasons = [rule.reason or f"{rule.metric}: {TITLES[outcome]}" for rule in rules]
         if len(reasons) > _REASONS:
             reasons = [*reasons[:_REASONS], f"… and {len(reasons) - _REASONS} more slices"]
         runner.annotate(
             _LEVELS[outcome],
             "\n".join(reasons),
-            title=f"{report.name}: {rules[0].metric} {_TITLES[outcome]}",
+            title=f"{report.name}: {rules[0].metric} {TITLES[outcome]}",
             file=str(path),
-            line=_line_of(text, index, report),
+            line=line_of(text, index, report),
         )
 
 
@@ -49,7 +50,8 @@ def explain(runner: Commands, error: MetricgateError, *, title: str) -> None:
     runner.summary(f"### ❌ {title}\n\n{commands.fenced(str(error))}")
 
 
-def _line_of(text: str, index: int, report: Report) -> int | None:
+def line_of(text: str, index: int, report: Report) -> int | None:
+    """Where a rule stands in the configuration as the change has it; None where that can't be known."""
     if report.policy_changed:
         return None  # the rules that judged stand in another version of the file
     try:
