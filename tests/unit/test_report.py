@@ -12,7 +12,16 @@ from markdown_it import MarkdownIt
 
 from metricgate.errors import InputError, UsageError
 from metricgate.report import document, markdown, numbers, terminal
-from metricgate.report.document import FlipsInfo, IntervalInfo, Report, RuleInfo, SideInfo, UntestedInfo, Waiver
+from metricgate.report.document import (
+    FlipsInfo,
+    IntervalInfo,
+    Report,
+    RuleInfo,
+    SettlementInfo,
+    SideInfo,
+    UntestedInfo,
+    Waiver,
+)
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 GITHUB = MarkdownIt("gfm-like", {"html": True})
@@ -146,9 +155,10 @@ NOT_SURE = Report(
             mde=0.015,
             noise=ONLY,
             to_settle=56.0,
+            settlement=SettlementInfo(more_examples=98_835, examples_suffice=True),
             method="Tango score test, paired",
             reason="accuracy fell by 0.8 points: the evidence does not show whether it is within the limit of 1 point; "
-            "about 56 times the evidence (examples, and seeds) would",
+            "about 99,000 more examples would settle it",
         ),
     ),
     baseline=SideInfo(runs=1, seeds=(0,)),

@@ -12,6 +12,7 @@ from metricgate.stats import means, quantiles
 from metricgate.stats.inference import Inference
 from metricgate.stats.means import Scores, Value
 from metricgate.stats.noise import Noise
+from metricgate.stats.power import Runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,13 @@ class Measured:
             noise=self.noise,
         )
 
+    def runs(self, *, alone: bool = False, baseline_weight: float = 1.0) -> Runs:
+        """How many runs such an inference rests on."""
+        candidate = _runs(self.candidate)
+        if alone:
+            return Runs(candidate=candidate)
+        return Runs(candidate=candidate, baseline=_runs(self.baseline), baseline_weight=baseline_weight)
+
     def candidate_alone(self) -> Inference:
         """The candidate's metric, for an absolute bound.
 
@@ -102,6 +110,12 @@ def measure(evidence: Evidence, *, aggregate: str) -> Measured:
 def quantile_of(aggregate: str) -> float:
     """0.5 for ``median``, 0.95 for ``p95``."""
     return 0.5 if aggregate == "median" else float(aggregate.removeprefix("p")) / 100
+
+
+def _runs(side: Scores | Value | None) -> int:
+    if side is None:
+        return 1
+    return side.runs if isinstance(side, Value) else len(side)
 
 
 def value(side: Scores | Value | None, *, aggregate: str) -> float | None:

@@ -14,6 +14,7 @@ from metricgate.gate.verdict import RuleResult, UntestedSlice, Verdict
 from metricgate.stats import multiplicity, power
 from metricgate.stats.inference import Alternative, Exact, Inference, UndecidableError
 from metricgate.stats.means import Value
+from metricgate.stats.power import Runs
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class _Test:
     result: Inference
     null: float
     fail: Alternative
+    runs: Runs
 
     @property
     def p_fail(self) -> float:
@@ -30,7 +32,11 @@ class _Test:
 
     @property
     def p_pass(self) -> float:
-        return self.result.p_value(null=self.null, alternative="less" if self.fail == "greater" else "greater")
+        return self.result.p_value(null=self.null, alternative=self.succeed)
+
+    @property
+    def succeed(self) -> Alternative:
+        return "less" if self.fail == "greater" else "greater"
 
 
 @dataclass(frozen=True)
@@ -136,7 +142,7 @@ def _tested(rule: Rule, result: RuleResult, measured: Measured, metric: MetricCo
     gate = config.gate
     if rule.kind in {"min", "max"}:
         shown = measured.candidate_alone()
-        test = _Test(shown, rule.limit.value, "less" if rule.kind == "min" else "greater")
+        test = _Test(shown, rule.limit.value, "less" if rule.kind == "min" else "greater", measured.runs(alone=True))
     else:
         shown = measured.difference()
         test = _relative_test(rule, result, measured, metric, shown)
@@ -150,7 +156,8 @@ def _tested(rule: Rule, result: RuleResult, measured: Measured, metric: MetricCo
         interval=None if isinstance(shown, Exact) else shown.interval(1 - gate.alpha),
         p_value=test.p_fail,
         p_pass=test.p_pass,
-        mde=power.minimum_detectable_effect(test.result, alpha=gate.alpha, power=gate.power),
+        mde=power.minimum_detectable_effect(test.result, alpha=gate.alpha, power=gate.power, alternative=test.fail),
+        parts=getattr(test.result, "parts", None),
         n=None if exact and isinstance(measured.candidate, Value) else test.result.n,
         method=test.result.method + (f" of the linearised {metric.aggregate}" if linearised else ""),
         noise=test.result.covers,
@@ -170,9 +177,10 @@ def _relative_test(rule: Rule, result: RuleResult, measured: Measured, metric: M
     allowed = -better if rule.kind == "max_regression" else better
     fail: Alternative = "less" if metric.direction == "higher" else "greater"
     if not rule.limit.relative:
-        return _Test(difference, allowed * rule.limit.value, fail)
+        return _Test(difference, allowed * rule.limit.value, fail, measured.runs())
     sign = 1.0 if result.baseline is not None and result.baseline > 0 else -1.0
-    return _Test(measured.difference(baseline_weight=1 + allowed * sign * rule.limit.value), 0.0, fail)
+    weight = 1 + allowed * sign * rule.limit.value
+    return _Test(measured.difference(baseline_weight=weight), 0.0, fail, measured.runs(baseline_weight=weight))
 
 
 def _flips(rule: Rule, draft: RuleResult, comparison: Comparison) -> RuleResult:
@@ -215,9 +223,18 @@ def _decide(draft: _Draft, config: Config) -> RuleResult:
     # On the failing side the correction makes the test harder: as much harder as it made this p-value larger.
     failing = result.p_value < result.p_pass
     alpha = gate.alpha * result.p_value / result.p_adjusted if failing and result.p_adjusted else gate.alpha
-    effect = power.minimum_detectable_effect(test.result, alpha=alpha, power=gate.power)
-    factor = None if effect is None else power.factor_to_settle(abs(test.result.estimate - test.null), effect)
-    return replace(result, outcome="inconclusive", to_settle=factor, reason=phrases.inconclusive(result, factor))
+    alternative = test.fail if failing else test.succeed
+    effect = power.minimum_detectable_effect(test.result, alpha=alpha, power=gate.power, alternative=alternative)
+    distance = abs(test.result.estimate - test.null)
+    if effect is not None:
+        result = replace(
+            result,
+            to_settle=power.factor_to_settle(distance, effect),
+            settlement=power.settle(
+                test.result, distance=distance, effect=effect, runs=test.runs, alpha=alpha, power=gate.power
+            ),
+        )
+    return replace(result, outcome="inconclusive", reason=phrases.inconclusive(result))
 
 
 def _advice(results: list[RuleResult], config: Config) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from metricgate.gate.verdict import RuleResult
 
@@ -51,17 +51,45 @@ def passed(rule: RuleResult) -> str:
     return f"{where(rule)} {_moved(rule)}; a loss of more than {allowed(rule)} is ruled out"
 
 
-def inconclusive(rule: RuleResult, factor: float | None) -> str:
+def inconclusive(rule: RuleResult) -> str:
     """Why the rule can't say, and what would settle it."""
     verb = "is within" if rule.kind == "max_regression" else "meets"
     limit = f"the limit of {rule.limit if rule.kind in {'min', 'max'} else allowed(rule)}"
     state = f"is {rule.candidate:.4g}" if rule.kind in {"min", "max"} else _moved(rule)
     sentence = f"{where(rule)} {state}: the evidence does not show whether it {verb} {limit}"
-    if factor is None:
+    if rule.to_settle is None:
         return sentence
-    if factor > 100:
+    if rule.settlement is None:
         return f"{sentence}; it lies so close to the limit that more data would hardly settle it"
-    return f"{sentence}; about {max(factor, 1.1):.2g} times the evidence (examples, and seeds) would"
+    return f"{sentence}; {settled_by(rule.settlement, factor=rule.to_settle)}"
+
+
+class Settling(Protocol):
+    """What would settle a rule; as ``metricgate.stats.power.Settlement`` explains it."""
+
+    @property
+    def more_examples(self) -> int | None: ...  # noqa: D102 - described there
+    @property
+    def seeds(self) -> int | None: ...  # noqa: D102
+    @property
+    def examples_suffice(self) -> bool | None: ...  # noqa: D102
+    @property
+    def seeds_suffice(self) -> bool | None: ...  # noqa: D102
+
+
+def settled_by(what: Settling, *, factor: float) -> str:
+    """``about 2,400 more examples, or 5 seeds a side, would settle it``."""
+    examples = f"about {_rounded(what.more_examples):,} more examples" if what.more_examples is not None else ""
+    seeds = f"{what.seeds} seeds a side" if what.seeds is not None else ""
+    if examples and seeds:
+        return f"{examples}, or {seeds}, would settle it"
+    if seeds:
+        never = "; more examples never would, since the training noise alone is too large" if not what.examples_suffice else ""
+        return f"{seeds} would settle it{never if what.examples_suffice is not None else ''}"
+    if examples:
+        never = "; more seeds never would, since the test set alone is too small" if what.seeds_suffice is False else ""
+        return f"{examples} would settle it{never}"
+    return f"neither more examples nor more seeds alone would settle it, but about {max(factor, 1.1):.2g} times of both would"
 
 
 def flips(rule: RuleResult, found: Flips, column: str) -> str:
@@ -70,6 +98,12 @@ def flips(rule: RuleResult, found: Flips, column: str) -> str:
         return f"{where(rule)}: none of {found.n} examples with `{column}` turned from right to wrong"
     count = len(found.worse)
     return f"{where(rule)}: {count} of {found.n} examples with `{column}` turned from right to wrong"
+
+
+def _rounded(count: int) -> int:
+    """Two digits: the plan rests on estimates."""
+    step = int(10 ** max(len(str(count)) - 2, 0))
+    return -(-count // step) * step
 
 
 def _moved(rule: RuleResult) -> str:

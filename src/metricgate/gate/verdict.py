@@ -10,7 +10,8 @@ from metricgate.config import Config, Kind, Limit, Outcome
 from metricgate.errors import ExitCode
 
 if TYPE_CHECKING:
-    from metricgate.stats.inference import Interval
+    from metricgate.stats.inference import Interval, Parts
+    from metricgate.stats.power import Settlement
 
 RuleOutcome = Literal["pass", "fail", "inconclusive", "not_comparable"]
 
@@ -42,6 +43,8 @@ class RuleResult:
         outcome: What the rule says.
         reason: Why, in one sentence.
         to_settle: By how much the evidence would have to grow to settle an inconclusive rule.
+        settlement: The same told apart: how many more examples, or how many runs a side.
+        parts: Where the variance comes from, where that is known.
         smallest_limit: The smallest absolute max_regression that this evidence would have passed.
         missing_baseline: Whether it can't be compared only because there is no baseline.
     """
@@ -68,6 +71,8 @@ class RuleResult:
     outcome: RuleOutcome = "not_comparable"
     reason: str = ""
     to_settle: float | None = None
+    settlement: Settlement | None = None
+    parts: Parts | None = None
     smallest_limit: float | None = None
     missing_baseline: bool = False
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # a report is read and shown without what made it
     from metricgate.comparison import Comparison, Flips
     from metricgate.gate.verdict import RuleResult, Verdict
     from metricgate.run import Run
+    from metricgate.stats.inference import Parts
 
 SCHEMA: Literal["metricgate.report/1"] = "metricgate.report/1"
 MAX_BYTES = 256_000_000
@@ -53,6 +54,29 @@ class IntervalInfo(_Part):
     level: Number
 
 
+class SettlementInfo(_Part):
+    """What would settle an inconclusive rule; ``metricgate.stats.power.Settlement`` explains each field."""
+
+    more_examples: int | None = None
+    seeds: int | None = None
+    examples_suffice: bool | None = None
+    seeds_suffice: bool | None = None
+
+
+class VarianceInfo(_Part):
+    """Where the variance of what was tested comes from, for planning.
+
+    Attributes:
+        examples: Over test examples: it shrinks with their number.
+        training: Over training runs, a · s²: it shrinks with the number of runs.
+        counted_twice: The residual that both of them hold, to be subtracted once.
+    """
+
+    examples: Number
+    training: Number | None = None
+    counted_twice: Number = 0.0
+
+
 class RuleInfo(_Part):
     """What one rule says; ``metricgate.gate.verdict.RuleResult`` explains each field."""
 
@@ -75,6 +99,8 @@ class RuleInfo(_Part):
     mde: Number | None = None
     smallest_limit: Number | None = None
     to_settle: Number | None = None
+    settlement: SettlementInfo | None = None
+    variance: VarianceInfo | None = None
     n: int | None = None
     method: str = ""
     noise: str = ""
@@ -256,11 +282,23 @@ def _rule(rule: RuleResult, *, level: float) -> RuleInfo:
         mde=_finite(rule.mde),
         smallest_limit=_finite(rule.smallest_limit),
         to_settle=_finite(rule.to_settle),
+        settlement=SettlementInfo(**asdict(rule.settlement)) if rule.settlement else None,
+        variance=_variance(rule.parts),
         n=rule.n,
         method=rule.method,
         noise=rule.noise,
         outcome=rule.outcome,
         reason=rule.reason,
+    )
+
+
+def _variance(parts: Parts | None) -> VarianceInfo | None:
+    if parts is None:
+        return None
+    return VarianceInfo(
+        examples=math.fsum(part.variance for part in parts.examples),
+        training=parts.training.variance if parts.training else None,
+        counted_twice=parts.counted_twice.variance if parts.counted_twice else 0.0,
     )
 
 

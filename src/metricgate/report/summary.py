@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from metricgate.gate import phrases
 from metricgate.report import numbers
 from metricgate.report.document import Report, RuleInfo, SideInfo
 from metricgate.stats.coverage import TEST_SET
@@ -162,7 +163,7 @@ def certainty(report: Report, *, limit: int = 8) -> list[str]:
         if seen := detectable(rule, report):
             lines.append(f"{rule.metric}: {seen}.")
         if rule.outcome == "inconclusive" and rule.to_settle is not None:
-            lines.append(f"{rule.metric}: {_settle(rule, report)}")
+            lines.append(f"{rule.metric}: {_settle(rule)}.")
     methods = dict.fromkeys(
         f"{rule.metric}: {rule.method}{f', {rule.n:,} examples' if rule.n else ''}; the interval covers {rule.noise}."
         for rule in report.rules
@@ -281,16 +282,12 @@ def _why_failed(rule: RuleInfo, report: Report) -> str:
     return f"Allowed is {limit}. The {word} is larger than that with {confidence} ({p}{corrected}){covers}."
 
 
-def _settle(rule: RuleInfo, report: Report) -> str:
-    factor = rule.to_settle or 1.0
-    if factor > 100:
-        return "it lies so close to the limit that more data would hardly settle it."
-    runs = max(report.candidate.runs, report.baseline.runs, 1)
-    examples = f"{round((rule.n or 0) * factor):,} examples" if rule.n else ""
-    seeds = f"{max(runs + 1, round(runs * factor))} seeds a side"
-    if rule.noise == TEST_SET_ONLY or not rule.noise.startswith(TEST_SET):
-        return f"about {examples or seeds} would settle it."
-    return f"about {max(factor, 1.1):.2g} times the evidence would settle it: {examples}, and {seeds}."
+def _settle(rule: RuleInfo) -> str:
+    if rule.settlement is None:
+        if rule.to_settle is not None and rule.to_settle <= 100:  # a report from before the two were told apart
+            return f"about {max(rule.to_settle, 1.1):.2g} times the evidence would settle it"
+        return "it lies so close to the limit that more data would hardly settle it"
+    return phrases.settled_by(rule.settlement, factor=rule.to_settle or 1.0)
 
 
 def _consequence(report: Report) -> str:

@@ -65,6 +65,20 @@ class Component(NamedTuple):
     df: float
 
 
+class Parts(NamedTuple):
+    """Where a variance comes from, for planning: what more examples would shrink, and what more runs would.
+
+    Attributes:
+        examples: The parts over test examples, one a side where the sides are independent.
+        training: The part that comes from training, a · s².
+        counted_twice: The residual that both of them hold.
+    """
+
+    examples: tuple[Component, ...]
+    training: Component | None
+    counted_twice: Component | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Student:
     """An estimate whose error, divided by its standard error, follows Student's t.
@@ -82,6 +96,7 @@ class Student:
     n: int
     method: str
     covers: str
+    parts: Parts | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.estimate) and math.isfinite(self.stderr) and self.stderr > 0 and self.df > 0):
@@ -181,7 +196,9 @@ def combined(
     if counted_twice is not None and counted_twice.variance:
         parts.append(Component(-counted_twice.variance, counted_twice.df))
     total = satterthwaite(parts, floor=math.fsum(part.variance for part in examples))
-    return Student(estimate=estimate, stderr=math.sqrt(total.variance), df=total.df, n=n, method=method, covers=covers)
+    sources = Parts(tuple(examples), training, counted_twice)
+    stderr = math.sqrt(total.variance)
+    return Student(estimate=estimate, stderr=stderr, df=total.df, n=n, method=method, covers=covers, parts=sources)
 
 
 def t_cdf(t: float, *, df: float) -> float:
