@@ -1,0 +1,417 @@
+"""The BCa bootstrap of set-level metrics: of one side, of a difference over the same examples, and of two independent sides.
+
+Efron, JASA 82 (1987) 171: percentiles of the resampled metric, corrected for its bias (z0) and for how its spread changes with
+its value (a, from influence values). Three things make it fast and safe:
+
+- What is resampled are the fewest units with the same distribution: the cells of a table of classes, by one multinomial draw;
+  whole clusters; else examples. Above ``BLOCKS_ABOVE`` examples, a metric of sums draws from blocks of examples of nearly equal
+  influence: how many from each block is multinomial, exactly, and what the sum within blocks adds is normal, with the
+  covariance that it has there.
+- Percentiles are those of Student's t, with √(n/(n − 1)), instead of the normal distribution's, since the bootstrap is too
+  narrow for few examples (Hesterberg, The American Statistician 69 (2015) 371). Its degrees of freedom are those of the
+  variance of the influence values, 2n/(κ − 1) for a kurtosis of κ: about twice the number of examples that decide, where these
+  are few.
+- Where a few examples decide, or the metric is biased or often not defined, the answer is that nothing can be said.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse, special
+
+from metricgate.stats.coverage import TEST_SET
+from metricgate.stats.inference import Alternative, Interval, UndecidableError, t_cdf, t_quantile
+from metricgate.stats.set_metrics import Custom, OfSums, Sample, SetMetric, Vector
+
+RESAMPLES = 10_000
+RESAMPLES_OF_FUNCTIONS = 2_000
+"""Where each costs a call of a function of the user's."""
+BLOCKS_ABOVE = 20_000
+BLOCKS = 256
+SINGLES = 32
+"""Examples at either end of the influence values that are blocks of their own: what is far out is drawn exactly."""
+LEAST_DF = 8.0
+"""About twice the number of examples that decide; with fewer nothing is known about the spread."""
+
+_SEED = 20_240_229
+_MOST_ACCELERATION = 0.2
+_MOST_BIAS = 1.0
+_MOST_UNDEFINED = 0.01
+_CELLS = 4_000_000
+_GROUPS = 200
+_EXACT_DRAWS = 400_000_000
+
+Codes = NDArray[np.int32]
+Draw = Callable[[np.random.Generator, int], tuple[Vector, ...]]
+"""From a generator and a number to as many resampled values of each sample."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Resampled:
+    """The metric of one or two samples, resampled together: every difference of them comes from the same draws.
+
+    Attributes:
+        values: The metric of each sample.
+        draws: Its resampled values, each of shape (resamples,).
+        shares: For each sample, what every unit adds to its value to first order, shape (units,).
+        n: The number of examples of the smallest sample.
+        units: How many independent things were drawn from: examples or clusters.
+        method: In words.
+    """
+
+    values: tuple[float, ...]
+    draws: tuple[Vector, ...]
+    shares: tuple[Vector, ...]
+    n: int
+    units: int
+    method: str
+    paired: bool = True
+
+    def difference(self, *, baseline_weight: float = 1.0) -> Bootstrapped:
+        """The first sample's metric − weight · the second's.
+
+        Raises:
+            UndecidableError: A few examples decide, or the metric is biased or often not defined.
+        """
+        return self._combined((1.0, -baseline_weight))
+
+    def alone(self) -> Bootstrapped:
+        """The first sample's metric.
+
+        Raises:
+            UndecidableError: As ``difference``.
+        """
+        return self._combined((1.0,))
+
+    def _combined(self, weights: Sequence[float]) -> Bootstrapped:
+        estimate = math.fsum(w * value for w, value in zip(weights, self.values, strict=False))
+        draws = sum((w * draw for w, draw in zip(weights, self.draws, strict=False)), np.zeros_like(self.draws[0]))
+        parts = [w * share for w, share in zip(weights, self.shares, strict=False)]
+        shares = sum(parts[1:], parts[0]) if self.paired else np.concatenate(parts)
+        scale = max(abs(value) for value in self.values)
+        return _bca(estimate, draws, shares, scale=scale, n=self.n, units=self.units, method=self.method)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Bootstrapped:
+    """An estimate with the distribution of its resamples.
+
+    Attributes:
+        resamples: Sorted, all finite.
+        bias: z0, the normal quantile of the share of resamples below the estimate.
+        acceleration: a, a sixth of the skewness of the estimate.
+        df: Degrees of freedom; infinite for the plain BCa of Efron.
+        stretch: √(units/(units − 1)), or 1 for the plain BCa.
+        undefined: How many resamples had no value; they count against every answer.
+    """
+
+    estimate: float
+    resamples: Vector
+    bias: float
+    acceleration: float
+    df: float
+    n: int
+    method: str
+    stretch: float = 1.0
+    undefined: int = 0
+    covers: str = field(default=f"{TEST_SET} only")
+
+    def interval(self, level: float) -> Interval:
+        """The BCa interval: percentiles of the resamples at Φ(z0 + (z0 + z)/(1 − a(z0 + z)))."""
+        half = self.stretch * t_quantile(0.5 + level / 2, df=self.df)
+        return Interval(self._at(-half), self._at(half), level)
+
+    def p_value(self, *, null: float, alternative: Alternative) -> float:
+        """The level at which a bound of the one-sided BCa interval is ``null``; never below 1/(resamples + 1)."""
+        total = len(self.resamples) + self.undefined
+        below = (np.searchsorted(self.resamples, null, "left") + np.searchsorted(self.resamples, null, "right")) / 2
+        # A resample without a value counts against what is to be shown.
+        unfavourable = below + self.undefined if alternative == "greater" else below
+        share = min(max(unfavourable, 1.0), total - 1.0) / total
+        away = float(special.ndtri(share)) - self.bias
+        z = away / (1 + self.acceleration * away) - self.bias
+        p = t_cdf((z if alternative == "greater" else -z) / self.stretch, df=self.df)
+        return max(p, 1 / (total + 1))
+
+    def _at(self, z: float) -> float:
+        moved = self.bias + z
+        level = float(special.ndtr(self.bias + moved / max(1 - self.acceleration * moved, 1e-3)))
+        # Resamples without a value could lie anywhere: as many places farther out.
+        total = len(self.resamples)
+        extra = self.undefined / total
+        level = level - extra if level < 0.5 else level + extra
+        return float(np.quantile(self.resamples, min(max(level, 0.0), 1.0)))
+
+
+def paired(
+    metric: SetMetric, candidate: Sample, baseline: Sample, *, clusters: Codes | None = None, resamples: int | None = None
+) -> Resampled:
+    """Resample two predictions of the same examples together.
+
+    Args:
+        metric: What is computed of each side.
+        candidate: The first sample.
+        baseline: The second one, of the same examples in the same order, so with the same labels and weights.
+        clusters: Shape (n,): the cluster of each example, for examples that are not independent.
+        resamples: How many; by default 10,000, or 2,000 for a function of the user's.
+
+    Raises:
+        UndecidableError: The metric is not defined on one side, or there are fewer than two examples or clusters.
+
+    >>> rng = np.random.default_rng(1)
+    >>> truth = (rng.random(2_000) < 0.4).astype(float)
+    >>> good = np.where(rng.random(2_000) < 0.9, truth, 1 - truth)
+    >>> poor = np.where(rng.random(2_000) < 0.1, 1 - good, good)
+    >>> from metricgate.stats import set_metrics
+    >>> f1 = set_metrics.by_name()["f1"]
+    >>> found = paired(f1, Sample(label=truth, prediction=poor), Sample(label=truth, prediction=good)).difference()
+    >>> found.interval(0.95).high < 0
+    True
+    """
+    return _resampled(metric, (candidate, baseline), clusters=clusters, resamples=resamples)
+
+
+def alone(metric: SetMetric, sample: Sample, *, clusters: Codes | None = None, resamples: int | None = None) -> Resampled:
+    """Resample one side.
+
+    Raises:
+        UndecidableError: As ``paired``.
+    """
+    return _resampled(metric, (sample,), clusters=clusters, resamples=resamples)
+
+
+def independent(one: Resampled, other: Resampled) -> Resampled:
+    """Two sides that were resampled alone, with different examples."""
+    # The same seed drew both: another order of the one makes them independent.
+    shuffled = np.random.default_rng(_SEED + 1).permutation(other.draws[0])
+    return Resampled(
+        values=(one.values[0], other.values[0]),
+        draws=(one.draws[0], shuffled),
+        shares=(one.shares[0], other.shares[0]),
+        n=min(one.n, other.n),
+        units=min(one.units, other.units),
+        method=f"{one.method}, unpaired",
+        paired=False,
+    )
+
+
+def pseudo_scores(metric: SetMetric, sample: Sample, *, clusters: Codes | None = None) -> tuple[Vector, Codes | None]:
+    """One score per example whose mean is the metric, or per group of examples where the influence of one is not known.
+
+    For a function of the user's these are the jackknife's pseudo-values, G·θ − (G − 1)·θ without group g, moved so that their
+    mean is θ, over at most 200 groups of examples, or of whole clusters (Shao, Tu, The Jackknife and Bootstrap (1995), 2.3).
+
+    Returns:
+        The scores, and the cluster of each; None where they are independent.
+
+    Raises:
+        UndecidableError: The metric is not defined, on all examples or without some.
+    """
+    value = metric.value(sample)
+    influence = metric.influence(sample)
+    if influence is not None:
+        return value + influence, clusters
+    groups = _groups(sample.n, clusters)
+    count = int(groups.max()) + 1
+    if count < 2:
+        raise UndecidableError("there is one example, or one cluster; two are the least that have a variance")
+    without = np.array([metric.value(sample.at(np.flatnonzero(groups != group))) for group in range(count)])
+    pseudo = count * value - (count - 1) * without
+    return pseudo - pseudo.mean() + value, None
+
+
+def _groups(n: int, clusters: Codes | None) -> NDArray[np.intp]:
+    """Examples, or clusters, dealt out to at most 200 groups."""
+    units = np.arange(n) if clusters is None else np.unique(clusters, return_inverse=True)[1]
+    return np.asarray(units % _GROUPS, dtype=np.intp)
+
+
+def _resampled(metric: SetMetric, samples: tuple[Sample, ...], *, clusters: Codes | None, resamples: int | None) -> Resampled:
+    n = samples[0].n
+    codes = None if clusters is None else np.unique(clusters, return_inverse=True)[1]
+    units = n if codes is None else int(codes.max(initial=-1)) + 1
+    if units < 2:
+        what = "example" if codes is None else "cluster"
+        raise UndecidableError(f"there is {units} {what}; two are the least that have a variance")
+    values = tuple(metric.value(sample) for sample in samples)
+    shares = tuple(_shares(metric, sample, codes, units) for sample in samples)
+    custom = isinstance(metric, Custom)
+    count = resamples or (RESAMPLES_OF_FUNCTIONS if custom else RESAMPLES)
+    generator = np.random.default_rng(_SEED)
+    draw, chunk, limit = _drawing(metric, samples, shares, codes, units)
+    if resamples is None and not custom:
+        count = max(min(count, limit), RESAMPLES_OF_FUNCTIONS)
+    parts = [draw(generator, size) for size in _sizes(count, chunk)]
+    draws = tuple(np.concatenate([part[side] for part in parts]) for side in range(len(samples)))
+    by = "" if codes is None else " of clusters"
+    return Resampled(
+        values=values, draws=draws, shares=shares, n=n, units=units, method=f"BCa bootstrap{by}, {count:,} resamples"
+    )
+
+
+def _sizes(count: int, chunk: int) -> Iterator[int]:
+    for start in range(0, count, chunk):
+        yield min(chunk, count - start)
+
+
+def _shares(metric: SetMetric, sample: Sample, codes: NDArray[np.intp] | None, units: int) -> Vector:
+    """What each unit adds to the metric, to first order: its influence values, summed, over n."""
+    influence = metric.influence(sample)
+    if influence is None:
+        own = None if codes is None else codes.astype(np.int32)
+        pseudo, _ = pseudo_scores(metric, sample, clusters=own)
+        groups: Vector = (pseudo - pseudo.mean()) / len(pseudo)
+        return groups
+    influence = influence / sample.n
+    return influence if codes is None else np.bincount(codes, weights=influence, minlength=units).astype(np.float64)
+
+
+def _drawing(
+    metric: SetMetric, samples: tuple[Sample, ...], shares: tuple[Vector, ...], codes: NDArray[np.intp] | None, units: int
+) -> tuple[Draw, int, int]:
+    """How to draw, how many at once, and how many at most for the time that it takes."""
+    n = samples[0].n
+    if isinstance(metric, OfSums):
+        terms = [_by_unit(metric.weighted_terms(sample), codes, units) for sample in samples]
+        width = sum(int(term.shape[1]) for term in terms)
+        if sparse.issparse(terms[0]):
+            cells, counts = _cells(samples, codes)
+            if len(counts) < units / 2:
+                inside = [_by_first(term, cells) for term in terms]
+                return _of_cells(metric, inside, counts), max(1, _CELLS // (len(counts) + width)), RESAMPLES
+        elif units > BLOCKS_ABOVE:
+            return (
+                _of_blocks(metric, [np.asarray(term) for term in terms], shares),
+                max(1, _CELLS // (BLOCKS + width)),
+                RESAMPLES,
+            )
+        statistics: list[Callable[[Vector], Vector]] = [_of_terms(metric, term) for term in terms]
+    else:
+        width = 0
+        statistics = [metric.resampled(sample) for sample in samples]
+    whole = codes if not isinstance(metric, OfSums) else None
+
+    def draw(generator: np.random.Generator, size: int) -> tuple[Vector, ...]:
+        multiplicities = np.empty((size, units))
+        for row in multiplicities:
+            row[:] = np.bincount(generator.integers(0, units, size=units), minlength=units)
+        if whole is not None:
+            multiplicities = multiplicities[:, whole]
+        return tuple(statistic(multiplicities) for statistic in statistics)
+
+    cost = units * (5 if isinstance(metric, OfSums) else 20)
+    return draw, max(1, _CELLS // (n + width)), _EXACT_DRAWS * 5 // cost
+
+
+def _of_terms(metric: OfSums, terms: NDArray[np.float64] | sparse.csr_array) -> Callable[[Vector], Vector]:
+    def of(multiplicities: Vector) -> Vector:
+        return metric.of_sums(np.asarray((terms.T @ multiplicities.T).T, dtype=np.float64))
+
+    return of
+
+
+def _by_unit(
+    terms: NDArray[np.float64] | sparse.csr_array, codes: NDArray[np.intp] | None, units: int
+) -> NDArray[np.float64] | sparse.csr_array:
+    """The terms of each example, or their sums over each cluster."""
+    if codes is None:
+        return terms
+    n = len(codes)
+    member = sparse.csr_array((np.ones(n), (codes, np.arange(n))), shape=(units, n))
+    summed = member @ terms
+    return summed if isinstance(summed, np.ndarray) else sparse.csr_array(summed)
+
+
+def _by_first(terms: NDArray[np.float64] | sparse.csr_array, first: NDArray[np.intp]) -> sparse.csr_array:
+    return sparse.csr_array(terms)[first]
+
+
+def _cells(samples: tuple[Sample, ...], codes: NDArray[np.intp] | None) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The first example of each different combination of label, predictions and weight, and how many examples have it."""
+    n = samples[0].n
+    if codes is not None:
+        return np.arange(n), np.ones(n, dtype=np.intp)
+    combined = samples[0].label.astype(np.int64)
+    more = [sample.prediction.astype(np.int64) for sample in samples]
+    if samples[0].weight is not None:
+        more.append(np.unique(samples[0].weight, return_inverse=True)[1].astype(np.int64))
+    for column in more:
+        combined = np.unique(combined, return_inverse=True)[1] * (int(column.max()) + 1) + column
+    _, first, counts = np.unique(combined, return_index=True, return_counts=True)
+    return first, counts
+
+
+def _of_cells(metric: OfSums, terms: Sequence[sparse.csr_array], counts: NDArray[np.intp]) -> Draw:
+    """Exactly the bootstrap of the examples, since those of one cell are all alike."""
+    n = int(counts.sum())
+    of = [_of_terms(metric, term) for term in terms]
+
+    def draw(generator: np.random.Generator, size: int) -> tuple[Vector, ...]:
+        drawn = generator.multinomial(n, counts / n, size=size).astype(np.float64)
+        return tuple(statistic(drawn) for statistic in of)
+
+    return draw
+
+
+def _of_blocks(metric: OfSums, terms: Sequence[NDArray[np.float64]], shares: tuple[Vector, ...]) -> Draw:
+    """Blocks of examples of nearly equal influence on the difference."""
+    units = len(terms[0])
+    order = np.argsort(shares[0] - shares[1] if len(shares) > 1 else shares[0], kind="stable")
+    inner = np.linspace(SINGLES, units - SINGLES, BLOCKS - 2 * SINGLES + 1).astype(np.intp)
+    starts = np.concatenate([np.arange(SINGLES), inner[:-1], np.arange(units - SINGLES, units)])
+    sizes = np.diff(np.append(starts, units))
+    together = np.concatenate(terms, axis=1)[order]
+    means = np.add.reduceat(together, starts, axis=0) / sizes[:, None]
+    within = together - np.repeat(means, sizes, axis=0)
+    spread, axes = np.linalg.eigh(within.T @ within)
+    keep = spread > 0
+    root = axes[:, keep] * np.sqrt(spread[keep])
+    splits = np.cumsum([term.shape[1] for term in terms])[:-1]
+
+    def draw(generator: np.random.Generator, size: int) -> tuple[Vector, ...]:
+        sums = generator.multinomial(units, sizes / units, size=size) @ means
+        sums += generator.standard_normal((size, root.shape[1])) @ root.T
+        return tuple(metric.of_sums(part) for part in np.split(sums, splits, axis=1))
+
+    return draw
+
+
+def _bca(estimate: float, draws: Vector, shares: Vector, *, scale: float, n: int, units: int, method: str) -> Bootstrapped:
+    defined = np.isfinite(draws)
+    undefined = int(len(draws) - defined.sum())
+    if undefined > _MOST_UNDEFINED * len(draws):
+        raise UndecidableError(f"the metric is not defined for {undefined / len(draws):.0%} of the resamples: too few examples")
+    squares = float(np.dot(shares, shares))
+    if squares <= (1e-12 * scale) ** 2 / units:
+        raise UndecidableError("no example moves the metric: there is no variance to judge by")
+    fourth = float(np.sum(shares**4)) * len(shares) / squares**2
+    df = min(units - 1.0, 2 * len(shares) / max(fourth - 1, 1e-9))
+    if df < LEAST_DF:
+        raise UndecidableError(
+            f"too few examples decide: as many as {max(df / 2, 1):.0f} would; {LEAST_DF / 2:.0f} are the least"
+        )
+    acceleration = float(np.sum(shares**3)) / (6 * squares**1.5)
+    resamples = np.sort(draws[defined])
+    tolerance = 1e-12 * scale  # what is equal but for rounding is equal
+    below = np.searchsorted(resamples, estimate - tolerance, "left") + np.searchsorted(resamples, estimate + tolerance, "right")
+    share = below / (2 * len(resamples))
+    bias = float(special.ndtri(share))
+    if not abs(bias) <= _MOST_BIAS or abs(acceleration) > _MOST_ACCELERATION:
+        why = "is biased" if not abs(bias) <= _MOST_BIAS else "depends on a few examples"
+        raise UndecidableError(f"the resampled metric {why} too much for a bootstrap interval; more examples would help")
+    return Bootstrapped(
+        estimate=estimate,
+        resamples=resamples,
+        bias=bias,
+        acceleration=acceleration,
+        df=df,
+        n=n,
+        method=method,
+        stretch=math.sqrt(units / (units - 1)),
+        undefined=undefined,
+    )
