@@ -200,7 +200,7 @@ class TestBounds:
             (rule,) = judged([folder.run(right)], [], bound).rules
             assert rule.outcome == outcome
             assert rule.n == 1000
-            assert rule.method == "Wilson score test"
+            assert rule.method == "exact binomial test"
 
     @pytest.mark.parametrize(
         ("bound", "right", "outcome"),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy import special
 
 Alternative = Literal["greater", "less"]
@@ -117,6 +120,78 @@ class Student:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Crossed(Student):
+    """An estimate whose variance holds a part of few degrees of freedom: the training noise of two or three seeds.
+
+    Student's t with Satterthwaite's degrees of freedom is too light far out in the tails, where Holm's correction looks: with
+    two seeds a side and eleven rules 14% of healthy changes were blocked at 5%. Here the tail is averaged over what the true
+    training noise may be, given its estimate a·s² with k degrees of freedom and the variance E of the examples::
+
+        p_j(t) = ∫ T_df(σ)( −t / sqrt(E + max(σ² − r, 0)) ) dF_j(σ²),    σ² = a·s² · k / χ²_j,    r = a · MS_res/n
+        p(t) = (1 − w) · p_k(t) + w · p_(k+2)(t)
+
+    p_k is Behrens' and Fisher's answer, which never rejects too often (Robinson 1976) but far too rarely. The mixture with
+    w = A / (A + a·s²), A = E − r, is the posterior of the prior that makes such an answer exact to second order (Ghosh, Kim
+    2001). With few degrees of freedom that overshoots in the far tail, so that w is raised to the power
+    1 + 2t² / ((A + a·s²)·k), and is 0 for k < 2. E has its own degrees of freedom,
+    by Satterthwaite for each σ².
+
+    Attributes:
+        examples: E: its estimate and degrees of freedom.
+        training: a · s² and its degrees of freedom, finite.
+        counted_twice: r, which both of them hold.
+
+    References:
+        Robinson, Annals of Statistics 4 (1976) 963-971; Ghosh, Kim, Canadian Journal of Statistics 29 (2001) 5-17.
+
+    >>> few = combined(
+    ...     estimate=-0.02, examples=[Component(1e-5, 9999)], training=Component(4e-5, 2), n=10000, method="examples × seeds",
+    ...     covers="the test set and the training noise",
+    ... )
+    >>> round(few.p_value(null=0.0, alternative="less"), 4)
+    0.0461
+    """
+
+    examples: Component
+    training: Component
+    counted_twice: float = 0.0
+
+    def interval(self, level: float) -> Interval:
+        """All values that the test doesn't reject at 1 − level, two-sided."""
+        from scipy import optimize  # a tenth of a second that only this needs
+
+        tail = (1 - level) / 2
+        widest = 2.0
+        while self._tail(widest * self.stderr) > tail:
+            widest *= 2
+        half = float(optimize.brentq(lambda t: self._tail(t * self.stderr) - tail, 0.0, widest, rtol=1e-12)) * self.stderr
+        return Interval(self.estimate - half, self.estimate + half, level)
+
+    def p_value(self, *, null: float, alternative: Alternative) -> float:
+        """The mixture's tail beyond the distance from the null."""
+        distance = self.estimate - null
+        tail = self._tail(abs(distance))
+        return tail if (distance > 0) == (alternative == "greater") else 1 - tail
+
+    def _tail(self, distance: float) -> float:
+        seeds, k = self.training
+        known = max(self.examples.variance - self.counted_twice, 0.0)
+        tail = self._averaged(distance, chi2_df=k)
+        if k < 2 or known == 0:
+            return tail
+        share = known / (known + seeds)
+        weight = float(share ** (1 + 2 * distance / (known + seeds) * distance / k))
+        return (1 - weight) * tail + weight * self._averaged(distance, chi2_df=k + 2)
+
+    def _averaged(self, distance: float, *, chi2_df: float) -> float:
+        chi2, weights = _chi_square(chi2_df)
+        beyond = np.maximum(self.training.variance * self.training.df / chi2 - self.counted_twice, 0.0)
+        total = self.examples.variance + beyond
+        df = self.examples.df * np.square(total / self.examples.variance)
+        return float(np.dot(weights, _t_cdf(-distance / np.sqrt(total), df)))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Exact:
     """A number without any uncertainty that could be known, such as a parameter count; compared as it is.
 
@@ -180,6 +255,8 @@ def combined(
 ) -> Inference:
     """An estimate whose variance is that over examples, plus that over training, less what both of them hold.
 
+    Alone, each of the two is Student's t; together they are ``Crossed``, unless the training noise is known for certain.
+
     Args:
         estimate: In the unit of the scores.
         examples: The variance over test examples, one part a side where the sides are independent; together never undercut.
@@ -195,10 +272,43 @@ def combined(
     parts = [*examples, *([training] if training else [])]
     if counted_twice is not None and counted_twice.variance:
         parts.append(Component(-counted_twice.variance, counted_twice.df))
-    total = satterthwaite(parts, floor=math.fsum(part.variance for part in examples))
     sources = Parts(tuple(examples), training, counted_twice)
+    total = satterthwaite(parts, floor=math.fsum(part.variance for part in examples))
+    of_examples = satterthwaite(examples) if any(part.variance > 0 for part in examples) else None
+    if of_examples is not None and training is not None and training.variance > 0 and math.isfinite(training.df):
+        return Crossed(
+            estimate=estimate,
+            stderr=math.sqrt(total.variance),
+            df=total.df,
+            n=n,
+            method=method,
+            covers=covers,
+            examples=of_examples,
+            training=training,
+            counted_twice=counted_twice.variance if counted_twice is not None else 0.0,
+            parts=sources,
+        )
     stderr = math.sqrt(total.variance)
     return Student(estimate=estimate, stderr=stderr, df=total.df, n=n, method=method, covers=covers, parts=sources)
+
+
+_NODES = 161
+"""Of the integral over a chi-square; with half as many nothing changes by more than 1e-6 of itself."""
+
+
+@functools.lru_cache(maxsize=128)
+def _chi_square(df: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Nodes and weights of an average over a chi-square: the trapezoidal rule in its logarithm."""
+    low, high = (2 * float(special.gammaincinv(df / 2, 1e-13)), 2 * float(special.gammainccinv(df / 2, 1e-16)))
+    logarithms = np.linspace(math.log(low), math.log(high), _NODES)
+    nodes = np.exp(logarithms)
+    exponents = (df * logarithms - nodes) / 2
+    weights = np.exp(exponents - exponents.max())
+    return nodes, weights / weights.sum()
+
+
+def _t_cdf(t: NDArray[np.float64], df: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(np.isinf(df), special.ndtr(t), special.stdtr(df, t))
 
 
 def t_cdf(t: float, *, df: float) -> float:
