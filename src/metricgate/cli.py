@@ -156,6 +156,34 @@ def _report(options: argparse.Namespace) -> int:
     return ExitCode.PASSED
 
 
+def _power(options: argparse.Namespace) -> int:
+    from metricgate import planning
+
+    _print(planning.main(options))
+    return ExitCode.PASSED
+
+
+def _tags(options: argparse.Namespace) -> int:
+    from metricgate import workspace
+    from metricgate.release import naming
+
+    asked = naming.Asked(
+        ref=options.ref,
+        sha=options.sha,
+        images=options.image,
+        rules=options.rule,
+        flavor=options.flavor,
+        existing=options.existing,
+        labels=options.label,
+        default_branch=options.default_branch,
+    )
+    text, told = naming.tags(asked, environ=os.environ, now=workspace.now(), as_json=options.json)
+    _print(text)
+    for line in told:
+        _complain(line)
+    return ExitCode.PASSED
+
+
 def _schema(_: argparse.Namespace) -> int:
     import json
 
@@ -206,6 +234,8 @@ _COMMANDS: Mapping[str, Command] = {
     "comment": _comment,
     "gate": _gate,
     "report": _report,
+    "power": _power,
+    "tags": _tags,
     "schema": _schema,
     "demo": _demo,
     "action": _action,

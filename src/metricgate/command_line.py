@@ -112,6 +112,44 @@ def parser() -> argparse.ArgumentParser:
         "--budget", type=int, default=65_000, metavar="N", help="most characters of the Markdown (default: 65000)"
     )
 
+    _power_options(
+        _command(
+            commands,
+            "power",
+            "plan: how many examples and training runs a limit needs, and how many verdicts a test set lasts",
+            'metricgate power --reliability 0.9999 --verdicts 32 --adaptivity full "n - o > 0.02 +/- 0.01"\n'
+            '  metricgate power --examples 20000 "d < 0.1 /\\ n - o > 0 +/- 0.02"\n'
+            "  metricgate power --metric accuracy --effect 0.01 --discordance 0.08 --noise 0.006 --runs 3\n"
+            "  metricgate power --from report.json",
+        )
+    )
+
+    tags = _command(
+        commands,
+        "tags",
+        "print what the images of a release would be called; touches nothing",
+        "metricgate tags --ref refs/tags/v1.2.3 --sha $(git rev-parse HEAD) --image ghcr.io/acme/model\n"
+        "  metricgate tags --image ghcr.io/acme/model --existing 1.3.0 --existing 2.0.0 --json\n"
+        "  metricgate tags --image ghcr.io/acme/model --rule type=semver,pattern={{version}} --rule type=sha",
+    )
+    tags.add_argument("--ref", metavar="REF", help="refs/tags/v1.2.3, refs/heads/main … (default: GITHUB_REF)")
+    tags.add_argument("--sha", metavar="COMMIT", help="the commit (default: GITHUB_SHA)")
+    tags.add_argument("--image", action="append", required=True, metavar="NAME", help="ghcr.io/owner/model; may be repeated")
+    tags.add_argument(
+        "--rule",
+        action="append",
+        default=[],
+        metavar="RULE",
+        help="as in docker/metadata-action, may be repeated (default: {{version}}, {{major}}.{{minor}} and {{major}})",
+    )
+    tags.add_argument("--flavor", action="append", default=[], metavar="FLAVOR", help="latest=auto, prefix=…, suffix=…")
+    tags.add_argument(
+        "--existing", action="append", default=[], metavar="TAG", help="a tag that the registry has; may be repeated"
+    )
+    tags.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="one more label; may be repeated")
+    tags.add_argument("--default-branch", default="", metavar="BRANCH", help="for type=edge and {{is_default_branch}}")
+    tags.add_argument("--json", action="store_true", help="print version, tags, moves and labels as JSON")
+
     _command(commands, "schema", "print the JSON Schema of metricgate.yaml", "metricgate schema > metricgate.schema.json")
 
     demo = _command(
@@ -144,7 +182,71 @@ def _command(
     )
 
 
-def _config_option(parser: argparse.ArgumentParser) -> None:
+def _power_options(power: argparse.ArgumentParser) -> None:
+    power.add_argument(
+        "condition",
+        nargs="?",
+        metavar="CONDITION",
+        help="in the language of ease.ml/ci: n is the accuracy of the new model, o of the old one, d the share of answers that "
+        "differ; several clauses with /\\",
+    )
+    life = power.add_argument_group("with a condition")
+    life.add_argument("--reliability", type=_share, metavar="R", help="that no verdict of all is wrong (default: 0.99)")
+    many = life.add_mutually_exclusive_group()
+    many.add_argument("--verdicts", type=_count, metavar="N", help="how many verdicts the test set answers (default: 32)")
+    many.add_argument("--examples", type=_count, metavar="N", help="instead: how many verdicts so many labelled examples last")
+    life.add_argument(
+        "--adaptivity",
+        choices=("none", "first-change", "full"),
+        help="who learns from a verdict: nobody, nobody until a change passes, everybody (default: full)",
+    )
+    plan = power.add_argument_group("without a condition")
+    plan.add_argument("--from", dest="report", type=Path, metavar="REPORT", help="take the variance from a report.json")
+    plan.add_argument("--metric", metavar="NAME", help="take limit, noise, alpha and power from the configuration")
+    plan.add_argument("--effect", type=_positive, metavar="X", help="the distance from the limit that is to be seen")
+    plan.add_argument("--sd", type=_positive, metavar="X", help="standard deviation of one example's difference")
+    plan.add_argument("--noise", type=_positive, metavar="X", help="standard deviation of the metric over training seeds")
+    plan.add_argument("--runs", type=_count, metavar="K", help="training runs a side")
+    plan.add_argument("--two-sided", action="store_true", help="split alpha over both directions")
+    _config_option(plan)
+    both = power.add_argument_group("with both")
+    both.add_argument("--discordance", type=_share, metavar="P", help="share of the 0/1 scores that change, at most")
+    both.add_argument("--alpha", type=_share, metavar="A", help="error rate of one verdict (default: 0.05)")
+    both.add_argument("--power", type=_share, metavar="B", help="probability to see the effect (default: 0.8)")
+    both.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 10**12:
+        message = f"{text!r} is not a whole number, 1 or more"
+        raise argparse.ArgumentTypeError(message)
+    return int(text)
+
+
+def _share(text: str) -> float:
+    value = _float(text)
+    if not 0 < value < 1:
+        message = f"{text!r} does not lie between 0 and 1, such as 0.05"
+        raise argparse.ArgumentTypeError(message)
+    return value
+
+
+def _positive(text: str) -> float:
+    value = _float(text)
+    if not 0 < value < float("inf"):
+        message = f"{text!r} is not a number above 0"
+        raise argparse.ArgumentTypeError(message)
+    return value
+
+
+def _float(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
+def _config_option(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--config", type=Path, default=Path("metricgate.yaml"), metavar="FILE", help="default: metricgate.yaml")
 
 
