@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import pydantic
 
+from metricgate import aggregates
+
 FILE_NAME = "metricgate.yaml"
 
 Outcome = Literal["pass", "warn", "fail"]
@@ -16,7 +18,6 @@ KINDS: tuple[Kind, ...] = ("min", "max", "max_regression", "min_improvement", "m
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _DURATION_PATTERN = r"^(\d+d)?(\d+h)?(\d+m)?(\d+s)?$"
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
-_AGGREGATE_PATTERN = r"^(mean|median|p\d{1,2}(\.\d+)?)$"
 
 
 class Limit(NamedTuple):
@@ -72,6 +73,18 @@ Duration = Annotated[
     pydantic.PlainValidator(_parse_duration),
     pydantic.WithJsonSchema({"type": "string", "pattern": _DURATION_PATTERN, "minLength": 2}),
 ]
+Aggregate = Annotated[
+    str,
+    pydantic.AfterValidator(aggregates.check),
+    pydantic.WithJsonSchema(
+        {
+            "anyOf": [
+                {"enum": [*aggregates.OF_SCORES, *aggregates.OF_TEST_SETS]},
+                {"type": "string", "pattern": f"^({aggregates.PERCENTILE}|{aggregates.FUNCTION})$"},
+            ]
+        }
+    ),
+]
 Finite = Annotated[float, pydantic.Field(allow_inf_nan=False)]
 Text = Annotated[str, pydantic.Field(min_length=1)]
 
@@ -125,10 +138,49 @@ class MetricConfig(_Section):
 
     direction: Literal["higher", "lower"]
     """Which way is better."""
-    aggregate: Annotated[str, pydantic.Field(pattern=_AGGREGATE_PATTERN)] = "mean"
-    """How the score column of that name becomes one number: mean, median, or a percentile such as p95."""
+    aggregate: Aggregate = "mean"
+    """How it comes from the score table: the mean, median or a percentile such as p95 of the score column of that name;
+    a metric of labels and predictions such as f1_macro or roc_auc; or a function of your own, module:function."""
+    label: Text | None = None
+    """The column with the truth, for a metric of labels and predictions; by default `label`."""
+    prediction: Text | None = None
+    """The column with what was predicted: a class, a probability or a number; by default `prediction`."""
+    weight: Text | None = None
+    """The column that says how much an example counts; by default all count the same."""
+    positive: Text | int | bool | None = None
+    """The positive one of two classes, such as spam; by default 1 or true."""
+    threshold: Finite | None = None
+    """From which prediction on an example is predicted to be positive, where the column holds numbers and not classes."""
     timing: bool = False
     """The number depends on the machine, as a latency does: it is compared only between runs on the same hardware."""
+
+    @pydantic.model_validator(mode="after")
+    def _columns_are_needed(self) -> MetricConfig:
+        columns = ("label", "prediction", "weight", "positive", "threshold")
+        given = [name for name in columns if getattr(self, name) is not None]
+        if given and not aggregates.is_set_level(self.aggregate):
+            message = f"`{given[0]}` is for a metric of labels and predictions; add its name, such as `aggregate: f1_macro`"
+            raise ValueError(message)
+        if self.positive is not None and self.aggregate not in aggregates.OF_TWO_CLASSES:
+            message = f"`positive` is for a metric of two classes, and `{self.aggregate}` is none"
+            raise ValueError(message)
+        if self.threshold is not None and self.aggregate not in aggregates.OF_CLASSES:
+            message = f"`threshold` makes classes of numbers, and `{self.aggregate}` needs none"
+            raise ValueError(message)
+        return self
+
+    @property
+    def set_level(self) -> bool:
+        """Whether it is computed from labels and predictions, and not from one column of scores."""
+        return aggregates.is_set_level(self.aggregate)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The score-table columns that a metric of labels and predictions needs: label, prediction and perhaps weight."""
+        if not self.set_level:
+            return ()
+        weight = () if self.weight is None else (self.weight,)
+        return (self.label or "label", self.prediction or "prediction", *weight)
 
 
 class ScoreColumns(_Section):

@@ -152,7 +152,6 @@ def _mistake(details: Any, document: Mapping[str, Any]) -> tuple[int, str]:
 
 
 _PATTERNS = {
-    "aggregate": "should be mean, median, or a percentile such as p95",
     "name": "should be letters, digits and . _ - / or spaces, 100 at most",
 }
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metricgate import config, config_file
+from metricgate import aggregates, config, config_file
 from metricgate.config import Config, Limit
 from metricgate.errors import ConfigError, ExitCode
+from metricgate.stats import set_metrics
 
 ROOT = Path(__file__).parents[2]
 
@@ -114,6 +115,62 @@ def test_a_rule_about_an_unknown_metric_names_the_nearest() -> None:
 def test_a_rule_about_a_metric_that_is_missing_shows_the_line_to_add() -> None:
     message = mistakes(METRICS + "gate: {rules: [{metric: wer, max: 0.5}]}\n")
     assert "add `wer: {direction: higher}` under `metrics`" in message
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "hint"),
+    [
+        ("auc", "did you mean `roc_auc`?"),
+        ("roc-auc", "did you mean `roc_auc`?"),
+        ("F1_makro", "did you mean `f1_macro`?"),
+        ("MSE", "did you mean `mean_squared_error`?"),
+        ("ece", "did you mean `calibration_error`?"),
+        ("avrage", "did you mean `mean`?"),
+        ("my metric", "module:function, or accuracy"),
+        ("q95", "a percentile such as p95"),
+    ],
+)
+def test_an_unknown_aggregate_names_the_nearest(aggregate: str, hint: str) -> None:
+    message = mistakes(f"metrics:\n  quality: {{direction: higher, aggregate: {aggregate}}}\n")
+    assert message.startswith("metricgate.yaml, line 2: metrics.quality.aggregate: is not one that is known")
+    assert hint in message
+
+
+def test_every_name_of_an_aggregate_is_one_that_can_be_computed() -> None:
+    assert list(aggregates.OF_TEST_SETS) == list(set_metrics.by_name())
+    kinds = {name: metric.inputs for name, metric in set_metrics.by_name().items()}
+    assert {name for name, kind in kinds.items() if kind in {"two classes", "ranking", "probabilities"}} == set(
+        aggregates.OF_TWO_CLASSES
+    )
+
+
+def test_a_metric_of_labels_and_predictions_names_its_columns() -> None:
+    loaded = config_file.loads(
+        "metrics:\n"
+        "  auc: {direction: higher, aggregate: roc_auc, label: truth, prediction: score}\n"
+        "  f1: {direction: higher, aggregate: f1, positive: spam, weight: importance}\n"
+        "  cost: {direction: lower, aggregate: 'shop.metrics:cost'}\n"
+        "  accuracy: {direction: higher}\n"
+    )
+    assert [metric.columns for metric in loaded.metrics.values()] == [
+        ("truth", "score"),
+        ("label", "prediction", "importance"),
+        ("label", "prediction"),
+        (),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("metric", "hint"),
+    [
+        ("{direction: higher, label: truth}", "`label` is for a metric of labels and predictions"),
+        ("{direction: lower, aggregate: p95, weight: w}", "`weight` is for a metric of labels"),
+        ("{direction: higher, aggregate: f1_macro, positive: spam}", "`positive` is for a metric of two classes"),
+        ("{direction: higher, aggregate: roc_auc, threshold: 0.5}", "`threshold` makes classes of numbers"),
+    ],
+)
+def test_a_key_that_a_metric_has_no_use_for_is_a_mistake(metric: str, hint: str) -> None:
+    assert hint in mistakes(f"metrics: {{quality: {metric}}}\n")
 
 
 def test_all_mistakes_are_reported_at_once_in_the_order_of_lines() -> None:
