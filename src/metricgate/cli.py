@@ -156,6 +156,22 @@ def _report(options: argparse.Namespace) -> int:
     return ExitCode.PASSED
 
 
+def _calibrate(options: argparse.Namespace) -> int:
+    from metricgate import calibrating
+
+    told = calibrating.main(
+        options.config,
+        seeds=options.seeds,
+        runs=options.runs,
+        record=options.record,
+        store=options.store,
+        as_json=options.json,
+        environ=os.environ,
+    )
+    _print(told)
+    return ExitCode.PASSED
+
+
 def _power(options: argparse.Namespace) -> int:
     from metricgate import planning
 
@@ -235,6 +251,7 @@ _COMMANDS: Mapping[str, Command] = {
     "gate": _gate,
     "report": _report,
     "power": _power,
+    "calibrate": _calibrate,
     "tags": _tags,
     "schema": _schema,
     "demo": _demo,

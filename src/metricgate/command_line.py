@@ -124,6 +124,37 @@ def parser() -> argparse.ArgumentParser:
         )
     )
 
+    _add_tags(commands)
+    calibrate = _command(
+        commands,
+        "calibrate",
+        "measure the training noise of one commit, and how often the policy would have blocked it against itself",
+        "metricgate calibrate --seeds 0-4\n  metricgate calibrate --runs .metricgate/runs/a1b2c3d",
+    )
+    _config_option(calibrate)
+    which = calibrate.add_mutually_exclusive_group()
+    which.add_argument("--seeds", type=_seeds, metavar="0-4", help="which seeds to train (default: 0-4)")
+    which.add_argument("--runs", type=Path, metavar="FOLDER", help="runs of one commit that are there, instead of training")
+    calibrate.add_argument("--record", action="store_true", help="record the runs, so that later comparisons know the noise")
+    calibrate.add_argument("--store", metavar="FOLDER", help="where to record (default: as the configuration says)")
+    calibrate.add_argument("--json", action="store_true", help="print JSON")
+
+    _command(commands, "schema", "print the JSON Schema of metricgate.yaml", "metricgate schema > metricgate.schema.json")
+
+    demo = _command(
+        commands,
+        "demo",
+        "train, compare and judge a small real model, start to end",
+        "metricgate demo --output demo-output",
+    )
+    demo.add_argument("--output", type=Path, default=Path("demo-output"), metavar="FOLDER", help="default: demo-output")
+
+    action = _command(commands, "action", argparse.SUPPRESS, "metricgate action check")
+    action.add_argument("stage", help="what the composite action does; its inputs are METRICGATE_INPUT_* variables")
+    return whole
+
+
+def _add_tags(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     tags = _command(
         commands,
         "tags",
@@ -149,20 +180,6 @@ def parser() -> argparse.ArgumentParser:
     tags.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="one more label; may be repeated")
     tags.add_argument("--default-branch", default="", metavar="BRANCH", help="for type=edge and {{is_default_branch}}")
     tags.add_argument("--json", action="store_true", help="print version, tags, moves and labels as JSON")
-
-    _command(commands, "schema", "print the JSON Schema of metricgate.yaml", "metricgate schema > metricgate.schema.json")
-
-    demo = _command(
-        commands,
-        "demo",
-        "train, compare and judge a small real model, start to end",
-        "metricgate demo --output demo-output",
-    )
-    demo.add_argument("--output", type=Path, default=Path("demo-output"), metavar="FOLDER", help="default: demo-output")
-
-    action = _command(commands, "action", argparse.SUPPRESS, "metricgate action check")
-    action.add_argument("stage", help="what the composite action does; its inputs are METRICGATE_INPUT_* variables")
-    return whole
 
 
 def _command(
@@ -252,10 +269,11 @@ def _config_option(parser: argparse._ActionsContainer) -> None:
 
 def _seeds(text: str) -> tuple[int, ...]:
     try:
-        seeds = tuple(int(part) for part in text.split(","))
+        ends = [[int(end) for end in part.split("-")] for part in text.split(",")]
+        seeds = tuple(seed for first, *last in ends for seed in range(first, (last[0] if last else first) + 1))
     except ValueError:
         seeds = ()
     if not seeds or min(seeds) < 0 or len(set(seeds)) != len(seeds):
-        message = f"{text!r} is not a list of different seeds such as 0,1,2"
+        message = f"{text!r} is not a list of different seeds such as 0,1,2 or 0-4"
         raise argparse.ArgumentTypeError(message)
     return seeds

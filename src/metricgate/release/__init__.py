@@ -1,0 +1,1 @@
+"""From a tag to an image: what a release is called."""
