@@ -113,7 +113,7 @@ class TestNumbers:
 
 class TestWeights:
     def test_are_read(self, tmp_path: Path) -> None:
-        columns = {"label": [0, 1], "prediction": [1, 1], "importance": [2, 0.5]}
+        columns: dict[str, Sequence[object]] = {"label": [0, 1], "prediction": [1, 1], "importance": [2, 0.5]}
         weight = reader("f1", weight="importance").read(table(tmp_path, columns)).weight
         assert weight is not None
         assert weight.tolist() == [2, 0.5]
@@ -122,7 +122,7 @@ class TestWeights:
         ("weight", "found"), [([1, -2], "has -2 in row 2"), ([0, 0], "has nothing but 0"), ([1, "nan"], "scores.csv")]
     )
     def test_that_can_not_be(self, tmp_path: Path, weight: list[object], found: str) -> None:
-        columns = {"label": [0, 1], "prediction": [1, 1], "importance": weight}
+        columns: dict[str, Sequence[object]] = {"label": [0, 1], "prediction": [1, 1], "importance": weight}
         assert found in refused(tmp_path, "f1", columns, weight="importance")
 
 
