@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metricgate import comparability
+from metricgate import comparability, reduction
 from metricgate import history as recorded_runs
 from metricgate.config import Config
 from metricgate.errors import InputError
+from metricgate.examples import Examples
+from metricgate.reduction import Scatters
 from metricgate.run import Run
-from metricgate.score_table import natural_order
+from metricgate.score_table import Groups, natural_order
 from metricgate.side import Side
-from metricgate.stats.means import Codes, Scores, Value, is_binary
+from metricgate.stats.means import Value
+from metricgate.stats.scatter import Pair, Sample, Scores
 from metricgate.training_noise import NoiseSources
 
 
@@ -27,13 +32,9 @@ class Evidence:
     Attributes:
         metric: The metric's name.
         slice: ``label=8``, or None for all examples.
-        candidate: Scores of shape (runs, n), or a value without scores; None where the candidate lacks the metric.
+        candidate: Its examples, or a value without scores; None where the candidate lacks the metric.
         baseline: The same of the baseline.
-        candidate_ordered: Whether column i is the same example in all of the candidate's runs, which only ids can tell.
-        baseline_ordered: The same of the baseline.
-        candidate_clusters: Shape (n,); None where examples are independent.
-        baseline_clusters: The same of the baseline.
-        paired: Whether column i of both matrices is the same example.
+        pair: Both sides summed up together; None where their examples can't be paired.
         unpaired_reason: Why not, where both sides are there.
         problem: Why the two sides can't be compared; empty where they can.
         noise: Where the training noise of this metric can come from.
@@ -41,34 +42,34 @@ class Evidence:
 
     metric: str
     slice: str | None
-    candidate: Scores | Value | None
-    baseline: Scores | Value | None
-    candidate_ordered: bool = True
-    baseline_ordered: bool = True
-    candidate_clusters: Codes | None = None
-    baseline_clusters: Codes | None = None
-    paired: bool = False
+    candidate: Examples | Value | None
+    baseline: Examples | Value | None
+    pair: Callable[[], Pair] | None = None
     unpaired_reason: str = ""
     problem: str = ""
     noise: NoiseSources = field(default_factory=NoiseSources)
 
     @property
+    def paired(self) -> bool:
+        """Whether both sides have the same examples in the same order."""
+        return self.pair is not None
+
+    @property
     def n(self) -> int | None:
         """The number of test examples of the smaller side."""
-        sizes = [_size(side) for side in (self.candidate, self.baseline)]
-        known = [size for size in sizes if size is not None]
-        return min(known, default=None)
+        sizes = [side.n for side in (self.candidate, self.baseline) if side is not None and side.n is not None]
+        return min(sizes, default=None)
 
     @property
     def candidate_n(self) -> int | None:
         """The number of the candidate's test examples."""
-        return _size(self.candidate)
+        return self.candidate.n if self.candidate is not None else None
 
     @property
     def binary(self) -> bool:
         """Whether all scores that there are are 0 or 1."""
-        matrices = [side for side in (self.candidate, self.baseline) if isinstance(side, np.ndarray)]
-        return bool(matrices) and is_binary(*matrices)
+        found = [side.samples() for side in (self.candidate, self.baseline) if isinstance(side, Examples)]
+        return bool(found) and all(sample.binary for samples in found for sample in samples)
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ class Comparison:
     ) -> None:
         self.config = config
         self.warnings: list[str] = []
+        self._reductions: dict[tuple[object, ...], dict[str | None, Scatters]] = {}
         self.candidate = self._distinct(Side(candidate, label="candidate"))
         reference = self.candidate.tables[0] if self.candidate.has_ids else None
         recorded = recorded_runs.without(history, [*candidate, *baseline])
@@ -132,7 +134,7 @@ class Comparison:
 
     def evidence(self, metric: str) -> Evidence:
         """Everything about one metric on all examples."""
-        return self._evidence(metric, None, None, None)
+        return self._evidence(metric, None)
 
     def slices(self, metric: str, column: str) -> list[Evidence]:
         """Everything about one metric on each value of a slice column; slices that one side lacks have a problem."""
@@ -140,12 +142,8 @@ class Comparison:
         if lacking := [side.label for side in sides if not side.has_column(column)]:
             problem = f"the score table of the {' and the '.join(lacking)} has no column `{column}`"
             return [Evidence(metric=metric, slice=f"{column}=*", candidate=None, baseline=None, problem=problem)]
-        members = [side.members(column) if side.runs else {} for side in (self.candidate, self.baseline)]
-        names = [name for groups in members for name in groups]
-        return [
-            self._evidence(metric, (column, name), *(groups.get(name) for groups in members))
-            for name in sorted(dict.fromkeys(names), key=natural_order)
-        ]
+        names = [name for side in sides for name in side.groups(column).names]
+        return [self._evidence(metric, (column, name)) for name in sorted(dict.fromkeys(names), key=natural_order)]
 
     def flips(self, metric: str, *, only: str | None = None) -> Flips | None:
         """The examples that turned, by the majority of each side's runs; None where they can't be known.
@@ -158,63 +156,131 @@ class Comparison:
             return None
         if not (self.candidate.has_column(metric) and self.baseline.has_column(metric)):
             return None
-        candidate, baseline = self.candidate.matrix(metric), self.baseline.matrix(metric)
-        if not is_binary(candidate, baseline):
+        if only is not None and not self.baseline.has_column(only):
             return None
-        keep = np.ones(candidate.shape[1], dtype=bool)
-        if only is not None:
-            if not self.baseline.has_column(only):
+        # What is critical was decided on the main branch: the candidate can't unmark an example.
+        protected = self.baseline.batches(only) if only is not None else itertools.repeat(None)
+        batches = zip(self.candidate.batches(metric), self.baseline.batches(metric), protected, strict=False)
+        higher = self.config.metrics[metric].direction == "higher"
+        worse: list[NDArray[np.int64]] = []
+        better: list[NDArray[np.int64]] = []
+        n = start = 0
+        for candidate, baseline, marks in batches:
+            if not (is_binary(candidate) and is_binary(baseline)):
                 return None
-            # What is critical was decided on the main branch: the candidate can't unmark an example.
-            keep = self.baseline.matrix(only)[0] != 0
-        before, after = baseline.mean(axis=0), candidate.mean(axis=0)
-        if self.config.metrics[metric].direction == "lower":
-            before, after = 1 - before, 1 - after
-        table = self.candidate.tables[0]
-        worse = np.flatnonzero(keep & (before > 0.5) & (after < 0.5))
-        better = np.flatnonzero(keep & (before < 0.5) & (after > 0.5))
-        ids = table.ids_at(np.concatenate([worse, better]))
-        return Flips(metric, tuple(ids[: len(worse)]), tuple(ids[len(worse) :]), int(keep.sum()))
+            keep = np.ones(candidate.shape[1], dtype=np.bool_) if marks is None else marks[0] != 0
+            right, was_right = (side.mean(axis=0) - 0.5 for side in (candidate, baseline))
+            if not higher:
+                right, was_right = -right, -was_right
+            worse.append(start + np.flatnonzero(keep & (was_right > 0) & (right < 0)))
+            better.append(start + np.flatnonzero(keep & (was_right < 0) & (right > 0)))
+            n += int(np.count_nonzero(keep))
+            start += candidate.shape[1]
+        positions = [np.concatenate(found) for found in (worse, better)]
+        ids = self.candidate.tables[0].ids_at(np.concatenate(positions))
+        count = len(positions[0])
+        return Flips(metric, tuple(ids[:count]), tuple(ids[count:]), n)
 
-    def _evidence(
-        self,
-        metric: str,
-        slice_: tuple[str, str] | None,
-        candidate_at: NDArray[np.intp] | None,
-        baseline_at: NDArray[np.intp] | None,
-    ) -> Evidence:
-        sliced = slice_ is not None
+    def _evidence(self, metric: str, slice_: tuple[str, str] | None) -> Evidence:
         slice_name = "=".join(slice_) if slice_ else None
-        candidate = self._scores(self.candidate, metric, candidate_at, sliced=sliced)
-        baseline = self._scores(self.baseline, metric, baseline_at, sliced=sliced)
-        both = isinstance(candidate, np.ndarray) and isinstance(baseline, np.ndarray)
-        paired = self.paired and both and candidate.shape[1:] == baseline.shape[1:]  # type: ignore[union-attr]
+        together = self.paired and not self.problem
+        sides = (self.candidate, self.baseline)
+        candidate, baseline = (self._side(side, metric, slice_, together=together) for side in sides)
+        paired = together and isinstance(candidate, Examples) and isinstance(baseline, Examples)
         return Evidence(
             metric=metric,
             slice=slice_name,
             candidate=candidate,
             baseline=baseline,
-            candidate_clusters=self._clusters(self.candidate, candidate_at) if isinstance(candidate, np.ndarray) else None,
-            baseline_clusters=self._clusters(self.baseline, baseline_at) if isinstance(baseline, np.ndarray) else None,
-            paired=paired,
+            pair=(lambda: self._scatters(sides, metric, slice_)[0].pair(self._group(sides[0], slice_))) if paired else None,
             unpaired_reason="" if paired or self.missing_baseline else self._unpaired_reason(metric),
             problem=self._metric_problem(metric, slice_name, candidate, baseline),
-            candidate_ordered=self.candidate.has_ids,
-            baseline_ordered=self.baseline.has_ids,
-            noise=self._noise(metric, slice_, candidate_at),
+            noise=self._noise(metric, slice_),
         )
 
-    def _scores(self, side: Side, metric: str, at: NDArray[np.intp] | None, *, sliced: bool) -> Scores | Value | None:
-        if sliced and at is None:
-            return None
-        if side.has_column(metric):
-            matrix = side.matrix(metric)
-            return matrix if at is None else matrix[:, at]
-        return None if sliced or not side.runs else side.value(metric)
+    def _side(self, side: Side, metric: str, slice_: tuple[str, str] | None, *, together: bool) -> Examples | Value | None:
+        if not side.has_column(metric):
+            return None if slice_ or not side.runs else side.value(metric)
+        sides = (self.candidate, self.baseline)
+        if together and all(one.has_column(metric) for one in sides):
+            return self._examples(side, metric, slice_, sides=sides)
+        return self._examples(side, metric, slice_, sides=(side,))
 
-    def _clusters(self, side: Side, at: NDArray[np.intp] | None) -> Codes | None:
+    def _examples(
+        self,
+        side: Side,
+        metric: str,
+        slice_: tuple[str, str] | None,
+        *,
+        sides: tuple[Side, ...],
+        grouped: Side | None = None,
+    ) -> Examples | None:
+        """The examples of a side.
+
+        Args:
+            side: Whose.
+            metric: Which of its scores.
+            slice_: A column and its value.
+            sides: The side alone, or both, to be summed up together.
+            grouped: Whose columns tell the slices, in the same order; by default its own.
+        """
+        by = grouped or sides[0]
+        n: int | None = side.tables[0].n
+        if slice_:
+            n = by.size(*slice_) if by.has_column(slice_[0]) else None
+        if n is None:
+            return None
+        clusters = self._clusters(side)
+        ordered = side.has_ids or len(side.runs) == 1
+
+        def at(found: NDArray[Any]) -> NDArray[Any]:
+            return found if slice_ is None else found[..., by.groups(slice_[0]).codes == self._group(by, slice_)]
+
+        def samples() -> tuple[Sample, ...]:
+            found = self._scatters(sides, metric, slice_, grouped=by)
+            return tuple(one.sample(self._group(by, slice_), side=sides.index(side)) for one in found)
+
+        return Examples(
+            n=n,
+            runs=len(side.runs),
+            ordered=ordered,
+            samples=samples,
+            scores=lambda: at(side.matrix(metric)),
+            clusters=lambda: None if clusters is None else at(clusters.codes),
+        )
+
+    def _group(self, side: Side, slice_: tuple[str, str] | None) -> int:
+        return 0 if slice_ is None else side.groups(slice_[0]).names.index(slice_[1])
+
+    def _scatters(
+        self,
+        sides: tuple[Side, ...],
+        metric: str,
+        slice_: tuple[str, str] | None,
+        *,
+        grouped: Side | None = None,
+    ) -> Scatters:
+        """The scores of a metric summed up: read once for all slices that the rules ask for."""
+        by = grouped or sides[0]
+        asked = slice_[0] if slice_ else None
+        known = self._reductions.setdefault((metric, *(id(side) for side in sides)), {})
+        if asked not in known:
+            columns = [column for rule in self.config.rules if rule.metric == metric for column in rule.slices]
+            columns = [column for column in dict.fromkeys(columns) if by.has_column(column)]
+            known.update(
+                reduction.reduce(
+                    sides,
+                    metric,
+                    slices={column: by.groups(column) for column in dict.fromkeys([*columns, *([asked] if asked else [])])},
+                    clusters=self._clusters(sides[0]),
+                    apart=not all(side.has_ids or len(side.runs) == 1 for side in sides),
+                )
+            )
+        return known[asked]
+
+    def _clusters(self, side: Side) -> Groups | None:
         column = self.config.scores.cluster
-        if column is None:
+        if column is None or side in self.history:
             return None
         if not side.has_column(column):
             raise InputError(
@@ -223,8 +289,7 @@ class Comparison:
                 expected="the cluster column that the configuration names",
                 fix="write it from the evaluation, or set `scores: {cluster: null}`",
             )
-        codes = side.groups(column).codes
-        return codes if at is None else codes[at]
+        return side.groups(column)
 
     def _is_foreign(self, side: Side) -> bool:
         """Whether recorded scores are those of another test set, as far as that can be known."""
@@ -232,17 +297,16 @@ class Comparison:
             return False
         return bool(side.mismatch) or side.tables[0].n != self.candidate.tables[0].n
 
-    def _noise(self, metric: str, slice_: tuple[str, str] | None, candidate_at: NDArray[np.intp] | None) -> NoiseSources:
+    def _noise(self, metric: str, slice_: tuple[str, str] | None) -> NoiseSources:
         sliced = slice_ is not None
-        matrices: list[Scores] = []
-        unordered: list[Scores] = []
+        scored: list[Examples] = []
         values: list[list[float]] = []
         for side in self.history:
             if side.has_column(metric) and not self._is_foreign(side):
-                at = _positions(side, slice_, candidate_at) if slice_ else slice(None)
-                if at is not None:
-                    kept = matrices if side.has_ids or len(side.runs) == 1 else unordered
-                    kept.append(side.matrix(metric)[:, at])
+                by = self.candidate if side.aligned else side
+                found = self._examples(side, metric, slice_, sides=(side,), grouped=by)
+                if found is not None:
+                    scored.append(found)
             elif not sliced:
                 values.append([run.metrics[metric].value for run in side.runs if metric in run.metrics])
         own = (
@@ -255,8 +319,7 @@ class Comparison:
             ]
         )
         return NoiseSources(
-            history=tuple(matrices),
-            unordered=tuple(unordered),
+            history=tuple(scored),
             own_values=tuple(tuple(v) for v in own),
             history_values=tuple(tuple(v) for v in values if v),
             given=self.config.noise.get(metric),
@@ -272,7 +335,7 @@ class Comparison:
         return "the examples differ"
 
     def _metric_problem(
-        self, metric: str, slice_name: str | None, candidate: Scores | Value | None, baseline: Scores | Value | None
+        self, metric: str, slice_name: str | None, candidate: Examples | Value | None, baseline: Examples | Value | None
     ) -> str:
         if self.problem:
             return self.problem
@@ -293,11 +356,7 @@ class Comparison:
         columns = [metric for metric in self.config.metrics if side.has_column(metric)]
         if len(side.runs) < 2 or not columns:
             return side
-        kept: list[int] = []
-        for index in range(len(side.runs)):
-            # The first metric tells nearly all runs apart, so that the others are seldom read twice.
-            if not any(all(_equal(side.matrix(c), index, other) for c in columns) for other in kept):
-                kept.append(index)
+        kept = _different(side, columns)
         if len(kept) == len(side.runs):
             return side
         runs = own or len(side.runs)
@@ -310,23 +369,22 @@ class Comparison:
         return side.only(kept)
 
 
-def _equal(matrix: Scores, one: int, other: int) -> bool:
-    return np.array_equal(matrix[one], matrix[other])
+def _different(side: Side, columns: Sequence[str]) -> list[int]:
+    """The runs that are no copies of an earlier one in any of the columns."""
+    equal = {(one, other) for one in range(len(side.runs)) for other in range(one)}
+    for column in columns:
+        # The first few examples tell nearly all runs apart.
+        for batch in side.batches(column, first=4096):
+            equal = {(one, other) for one, other in equal if np.array_equal(batch[one], batch[other])}
+            if not equal:
+                break
+    return [index for index in range(len(side.runs)) if not any(one == index for one, _ in equal)]
+
+
+def is_binary(scores: Scores) -> bool:
+    """Whether all scores are 0 or 1."""
+    return bool(((scores == 0) | (scores == 1)).all())
 
 
 def _all_ids(runs: Sequence[Run]) -> bool:
     return bool(runs) and all(run.scores is not None and run.scores.has_ids for run in runs)
-
-
-def _positions(side: Side, slice_: tuple[str, str], candidate_at: NDArray[np.intp] | None) -> NDArray[np.intp] | None:
-    """Where a slice is in recorded scores; None where that can't be known."""
-    if side.aligned:
-        return candidate_at
-    column, name = slice_
-    return side.members(column).get(name) if side.has_column(column) else None
-
-
-def _size(side: Scores | Value | None) -> int | None:
-    if side is None:
-        return None
-    return side.n if isinstance(side, Value) else side.shape[1]

@@ -1,7 +1,7 @@
 """A score table: one row per test example, one column per score.
 
-The order of rows is that of the file, and every array that comes out has it. Nothing is read before it is asked for, and
-nothing twice: a table of a million examples holds eight bytes per example for its ids and for each score that was read.
+The order of rows is that of the file, and every array that comes out has it. Nothing is read before it is asked for, a range of
+rows is read without the rest, and nothing that was read is kept but the codes of slices: one byte per example for each column.
 """
 
 # ruff: noqa: S608 - statements are made of column expressions that `engine.identifier` and `engine.literal` quoted
@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,14 @@ from numpy.typing import NDArray
 
 from metricgate.errors import InputError
 from metricgate.tables import score_file
-from metricgate.tables.columns import Column, Kind
+from metricgate.tables.columns import POSITION, Column, Kind
+
+Codes = NDArray[np.unsignedinteger[Any]]
 
 FINGERPRINT_LAYOUT = b"metricgate.test_set/1\n"
 EXAMPLES = 5
+RANGE = 1 << 20
+"""How many rows are read at a time."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +36,11 @@ class Groups:
     """Which value of a column each example has.
 
     Attributes:
-        codes: (n,), positions in ``names``.
+        codes: (n,), positions in ``names``, of the smallest unsigned type that holds them.
         names: The values as text, in natural order: 2 before 10.
     """
 
-    codes: NDArray[np.int32]
+    codes: Codes
     names: tuple[str, ...]
 
 
@@ -62,7 +66,6 @@ class _Ids:
     column: Column
     values: str  # SQL: the ids as ``id``, in file order
     numbered: str  # SQL: the same with their positions as ``p``
-    hashes: NDArray[np.uint64]
 
 
 class ScoreTable:
@@ -78,12 +81,11 @@ class ScoreTable:
     def __init__(self, file: score_file.ScoreFile, *, id: str | None) -> None:  # noqa: A002 - as in metricgate.yaml
         self.path = file.path
         self._file = file
-        self._scores: dict[str, NDArray[np.float64]] = {}
         self._groups: dict[str, Groups] = {}
-        self._ids = self._read_ids(self._column(id)) if id is not None else None
-        self.n = len(self._ids.hashes) if self._ids else int(file.rows(f"SELECT count(*) FROM {file.source}")[0][0])
+        self.n = int(file.rows(f"SELECT count(*) FROM {file.source}")[0][0])
         if self.n == 0:
             raise InputError("the table has no rows", expected="one row per test example", where=str(self.path))
+        self._ids = self._read_ids(self._column(id)) if id is not None else None
 
     @classmethod
     def open(cls, path: Path, *, id: str | None, require_id: bool = True) -> ScoreTable:  # noqa: A002
@@ -111,20 +113,20 @@ class ScoreTable:
         """What the values of each column are, in the order of the file."""
         return {name: column.kind for name, column in self._file.columns.items()}
 
-    def scores(self, column: str) -> NDArray[np.float64]:
-        """A score column, (n,), every value finite; true is 1 and false is 0. Not to be written to.
+    def scores(self, column: str, *, start: int = 0, stop: int | None = None) -> NDArray[np.float64]:
+        """A score column, (n,), or the rows of it from ``start`` up to ``stop``; every value finite, true is 1 and false is 0.
 
         Raises:
             InputError: The column is not there, or a value is missing, NaN, infinite or not a number.
         """
-        if column not in self._scores:
-            found = self._column(column)
-            values = self._file.arrays(f"SELECT {found.number} AS v FROM {self._file.source}")["v"]
-            unusable = np.ma.getmaskarray(values) | ~np.isfinite(np.ma.getdata(values))
-            if unusable.any():
-                raise self._unusable_score(found, np.flatnonzero(unusable))
-            self._scores[column] = _frozen(np.ma.getdata(values))
-        return self._scores[column]
+        found = self._column(column)
+        scores = np.empty((self.n if stop is None else stop) - start, dtype=np.float64)
+        for place, read in self._ranges(f"{found.number} AS v", start, start + len(scores)):
+            values = read["v"]
+            if np.ma.getmaskarray(values).any() or not np.isfinite(np.ma.getdata(values)).all():
+                raise self._unusable_score(found)
+            scores[place - start : place - start + len(values)] = np.ma.getdata(values)
+        return scores
 
     def groups(self, column: str) -> Groups:
         """The values of a column as groups.
@@ -156,12 +158,8 @@ class ScoreTable:
             InputError: One of the tables has no ids.
         """
         mine, theirs = self._needed_ids(), other._needed_ids()
-        if self is other:
+        if self is other or (self.n == other.n and self._side_by_side(other)):
             return Alignment(_frozen(np.arange(self.n, dtype=np.int64)))
-        if np.array_equal(mine.hashes, theirs.hashes):
-            side_by_side = f"({mine.values}) a POSITIONAL JOIN ({theirs.values}) b"
-            if not self._file.rows(f"SELECT 1 FROM {side_by_side} WHERE a.id IS DISTINCT FROM b.id LIMIT 1"):
-                return Alignment(_frozen(np.arange(self.n, dtype=np.int64)))
         pairs = self._file.arrays(
             f"SELECT a.p AS a, b.p AS b FROM ({mine.numbered}) a JOIN ({theirs.numbered}) b ON a.id = b.id"
         )
@@ -217,21 +215,39 @@ class ScoreTable:
             )
         return self._ids
 
+    def _ranges(self, expressions: str, start: int, stop: int) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
+        """The position of the first row and the values of the expressions, for some rows at a time."""
+        for place in range(start, stop, RANGE):
+            end = min(place + RANGE, stop)
+            where = f"{POSITION} >= {place} AND {POSITION} < {end}"
+            yield place, self._file.arrays(f"SELECT {expressions} FROM {self._file.source} WHERE {where}")
+
+    def _side_by_side(self, other: ScoreTable) -> bool:
+        """Whether both tables have the same ids in the same order."""
+        one, two = self._needed_ids(), other._needed_ids()
+        both = f"({one.values}) a POSITIONAL JOIN ({two.values}) b"
+        return not self._file.rows(f"SELECT 1 FROM {both} WHERE a.id IS DISTINCT FROM b.id LIMIT 1")
+
     def _read_ids(self, column: Column) -> _Ids:
         values = f"SELECT {column.text} AS id FROM {self._file.source}"
-        numbered = f"SELECT row_number() OVER () - 1 AS p, {column.text} AS id FROM {self._file.source}"
-        read = self._file.arrays(f"SELECT hash(id) AS hashes, id IS NULL AS missing FROM ({values})")
-        if read["missing"].any():
-            raise InputError(
-                "the example has no id",
-                where=self._file.place(int(np.argmax(read["missing"])), column.name),
-                fix="give every test example an id of its own",
-            )
+        numbered = f"SELECT {POSITION} AS p, {column.text} AS id FROM {self._file.source}"
+        hashes = np.empty(self.n, dtype=np.uint64)
+        for place, read in self._ranges(f"hash({column.text}) AS hashes, {column.text} IS NULL AS missing", 0, self.n):
+            if read["missing"].any():
+                raise InputError(
+                    "the example has no id",
+                    where=self._file.place(place + int(np.argmax(read["missing"])), column.name),
+                    fix="give every test example an id of its own",
+                )
+            hashes[place : place + len(read["hashes"])] = read["hashes"]
         # Equal ids have equal hashes, so only equal hashes need a look at the ids.
-        ordered = np.sort(read["hashes"])
-        if (ordered[1:] == ordered[:-1]).any():
+        hashes.sort()
+        if any(
+            (hashes[at + 1 : at + RANGE + 1] == hashes[at : at + RANGE][: len(hashes) - at - 1]).any()
+            for at in range(0, self.n, RANGE)
+        ):
             self._check_unique(column, numbered)
-        return _Ids(column, values, numbered, _frozen(read["hashes"]))
+        return _Ids(column, values, numbered)
 
     def _check_unique(self, column: Column, numbered: str) -> None:
         repeated = self._file.rows(
@@ -246,14 +262,16 @@ class ScoreTable:
                 fix="write several scores of one example into several columns, or average them",
             )
 
-    def _unusable_score(self, column: Column, rows: NDArray[np.int64]) -> InputError:
-        shown = f"SELECT {column.number}, CAST({column.value} AS VARCHAR) FROM {self._file.source} LIMIT 1 OFFSET {rows[0]}"
+    def _unusable_score(self, column: Column) -> InputError:
+        unusable = f"SELECT {POSITION} AS p FROM {self._file.source} WHERE coalesce(NOT isfinite({column.number}), true)"
+        count, row = self._file.rows(f"SELECT count(*), min(p) FROM ({unusable})")[0]
+        shown = f"SELECT {column.number}, CAST({column.value} AS VARCHAR) FROM {self._file.source} WHERE {POSITION} = {row}"
         number, text = self._file.rows(shown)[0]
         found = "no value" if text is None else repr(text[:40]) if number is None else text[:40]
         return InputError(
-            f"{found} in a score column" + (f" ({len(rows)} rows have no usable score)" if len(rows) > 1 else ""),
+            f"{found} in a score column" + (f" ({count} rows have no usable score)" if count > 1 else ""),
             expected="a finite number, or true or false",
-            where=self._file.place(int(rows[0]), column.name),
+            where=self._file.place(row, column.name),
             fix="decide what an example without a score means: leave it out of every run, or score it as wrong",
         )
 
@@ -278,19 +296,22 @@ class ScoreTable:
         )
         named = [name for (name,) in self._file.rows("SELECT name FROM named ORDER BY k")]
         if None in named:
-            gap = self._file.arrays(f"SELECT {column.text} IS NULL AS v FROM {self._file.source}")["v"]
+            row = self._file.rows(f"SELECT min({POSITION}) FROM {self._file.source} WHERE {column.text} IS NULL")[0][0]
             raise InputError(
                 "no value in a column that names slices",
-                where=self._file.place(int(np.argmax(gap)), column.name),
+                where=self._file.place(row, column.name),
                 fix="give every test example a value, such as 'other'",
             )
         names = tuple(sorted(set(named), key=natural_order))
         code_of = {name: code for code, name in enumerate(names)}
-        code_of_k = np.array([code_of[name] for name in named], dtype=np.int32)
-        numbered = f"SELECT row_number() OVER () - 1 AS p, {column.value} AS value FROM {self._file.source}"
-        pairs = self._file.arrays(f"SELECT p, k FROM ({numbered}) JOIN named USING (value)")
-        codes = np.empty(self.n, dtype=np.int32)
-        codes[pairs["p"]] = code_of_k[pairs["k"]]
+        smallest = np.min_scalar_type(len(names) - 1)
+        code_of_k = np.array([code_of[name] for name in named], dtype=smallest)
+        codes = np.empty(self.n, dtype=smallest)
+        for start in range(0, self.n, RANGE):
+            numbered = f"SELECT {POSITION} AS p, {column.value} AS value FROM {self._file.source}"
+            within = f"p >= {start} AND p < {start + RANGE}"
+            pairs = self._file.arrays(f"SELECT p, k FROM (SELECT * FROM ({numbered}) WHERE {within}) JOIN named USING (value)")
+            codes[pairs["p"]] = code_of_k[pairs["k"]]
         return Groups(_frozen(codes), names)
 
 

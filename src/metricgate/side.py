@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from metricgate.errors import InputError
 from metricgate.run import Run
-from metricgate.score_table import Groups, ScoreTable
-from metricgate.stats.means import Scores, Value
+from metricgate.score_table import RANGE, Groups, ScoreTable
+from metricgate.stats.means import Value
+from metricgate.stats.scatter import Scores
 
 
 class Side:
@@ -89,26 +90,48 @@ class Side:
         self._matrices = {}
 
     def matrix(self, column: str) -> Scores:
-        """The scores of a column, shape (runs, n), in the common order."""
+        """The scores of a column, shape (runs, n), in the common order: for what can't be summed up batch by batch."""
         if column not in self._matrices:
             # One column at a time: the matrices of a large test set are the largest thing in memory.
-            self._matrices = {column: self._read(column)}
+            self._matrices = {}
+            result = np.empty((len(self.tables), self.tables[0].n), dtype=np.float64)
+            start = 0
+            for batch in self.batches(column):
+                result[:, start : start + batch.shape[1]] = batch
+                start += batch.shape[1]
+            self._matrices = {column: result}
         return self._matrices[column]
 
-    def _read(self, column: str) -> Scores:
-        first = self.tables[0]
-        result = np.empty((len(self.tables), first.n), dtype=np.float64)
-        orders = self.orders or tuple(None for _ in self.tables)
-        for row, table, order in zip(result, self.tables, orders, strict=True):
-            scores = table.scores(column)
-            if len(scores) != len(row):
+    def batches(self, column: str, *, first: int = RANGE) -> Iterator[Scores]:
+        """The scores of a column, some examples at a time: shape (runs, at most ``RANGE``), in the common order.
+
+        Tables in another order than the first are read in full, since their rows are needed here and there.
+
+        Args:
+            column: The scores.
+            first: The size of the first batch, for those who may need no second.
+        """
+        n = self.tables[0].n
+        for table in self.tables:
+            if table.n != n:
                 raise InputError(
-                    f"{len(scores):,} examples, and {first.path} has {len(row):,}",
+                    f"{table.n:,} examples, and {self.tables[0].path} has {n:,}",
                     where=str(table.path),
                     expected="the same test set in every run",
                 )
-            row[:] = scores if order is None else scores[order]
-        return result
+        orders = self.orders or tuple(None for _ in self.tables)
+        full = [None if order is None else table.scores(column) for table, order in zip(self.tables, orders, strict=True)]
+        start = 0
+        while start < n:
+            stop = min(n, start + (RANGE if start else first))
+            batch = np.empty((len(self.tables), stop - start), dtype=np.float64)
+            for row, table, order, scores in zip(batch, self.tables, orders, full, strict=True):
+                if order is None or scores is None:
+                    row[:] = table.scores(column, start=start, stop=stop)
+                else:
+                    row[:] = scores[order[start:stop]]
+            yield batch
+            start = stop
 
     def groups(self, column: str) -> Groups:
         """The values of a slice or cluster column, in the common order.
@@ -130,12 +153,12 @@ class Side:
         order = self.orders[0] if self.orders else None
         return groups if order is None else Groups(groups.codes[order], groups.names)
 
-    def members(self, column: str) -> dict[str, NDArray[np.intp]]:
-        """The positions of the examples that have each value of a column."""
+    def size(self, column: str, name: str) -> int | None:
+        """How many examples have that value in a column; None where none has."""
         groups = self.groups(column)
-        order = np.argsort(groups.codes, kind="stable")
-        bounds = np.searchsorted(groups.codes[order], np.arange(len(groups.names) + 1))
-        return {name: order[start:end] for name, start, end in zip(groups.names, bounds, bounds[1:], strict=False)}
+        if name not in groups.names:
+            return None
+        return int(np.count_nonzero(groups.codes == groups.names.index(name)))
 
     def disagreements(self, other: Side, column: str) -> int:
         """How many examples have another value of a column on the other side; both are in one order."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
+from metricgate.examples import Examples
 from metricgate.stats import noise
 from metricgate.stats.inference import UndecidableError
-from metricgate.stats.means import Scores
+from metricgate.stats.scatter import Sample
 
-Linearise = Callable[[Scores], Scores]
+Reduce = Callable[[Examples], tuple[Sample, ...]]
+"""What an aggregate makes of examples: samples whose means are the runs' metrics."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,33 +20,29 @@ class NoiseSources:
     """Runs beside candidate and baseline that tell how much a metric moves when only the seed changes.
 
     Attributes:
-        history: Score matrices of recorded commits, oldest first, each of shape (runs, n).
-        unordered: The same of commits whose examples have no ids, so that nobody knows which scores of two runs belong to the
-            same example.
+        history: The examples of recorded commits with scores, oldest first.
         own_values: Single values of candidate and baseline, where they have no scores.
         history_values: Single values of recorded commits without scores, oldest first, one tuple a commit.
         given: The standard deviation from the configuration.
         sliced: Whether all this is about a slice.
     """
 
-    history: tuple[Scores, ...] = ()
-    unordered: tuple[Scores, ...] = ()
+    history: tuple[Examples, ...] = ()
     own_values: tuple[tuple[float, ...], ...] = ()
     history_values: tuple[tuple[float, ...], ...] = ()
     given: float | None = None
     sliced: bool = False
 
 
-def estimate(sources: NoiseSources, own: tuple[Scores, ...], *, linearise: Linearise) -> tuple[noise.Noise | None, str]:
+def estimate(sources: NoiseSources, own: Sequence[Sample], *, reduce: Reduce) -> tuple[noise.Noise | None, str]:
     """The training noise, from the best source there is, and a warning (empty where there is none).
 
     Pooled over all commits with several runs (candidate and baseline among them); else from successive single runs; else
     from the configuration; else None.
     """
-    own_noise = [noise.of_scores(scores) for scores in own] + [noise.of_values(values) for values in sources.own_values]
-    history, unordered = _usable(sources.history, linearise), _usable(sources.unordered, linearise)
-    recorded = [noise.of_scores(scores) for scores in history]
-    recorded += [noise.of_values([float(mean) for mean in scores.mean(axis=1)]) for scores in unordered]
+    own_noise = [noise.of_scores(sample) for sample in own] + [noise.of_values(values) for values in sources.own_values]
+    history = _usable(sources.history, reduce)
+    recorded = [of_samples(samples) for samples in history]
     recorded += [noise.of_values(values) for values in sources.history_values]
     # Runs of one commit that are all alike (a parameter count, a training that ignores its seed) say nothing about noise,
     # and would dilute what the others say.
@@ -54,7 +50,7 @@ def estimate(sources: NoiseSources, own: tuple[Scores, ...], *, linearise: Linea
     theirs = [item for item in recorded if item is not None and item.variance > 0]
     if mine or theirs:
         return _pooled(mine, theirs)
-    singles = [float(np.mean(scores)) for scores in history]
+    singles = [sample.mean for samples in history for sample in samples if sample.runs == len(samples) == 1]
     singles = singles or [value for values in sources.history_values for value in values]
     if (successive := noise.of_successive(singles)) is not None and successive.variance > 0:
         return successive, ""
@@ -64,12 +60,17 @@ def estimate(sources: NoiseSources, own: tuple[Scores, ...], *, linearise: Linea
     return None, ""
 
 
-def _usable(matrices: tuple[Scores, ...], linearise: Linearise) -> list[Scores]:
-    """The linearised matrices; a recorded commit that has no such quantile is no reason not to judge this one."""
+def of_samples(samples: Sequence[Sample]) -> noise.Noise | None:
+    """The noise among the runs of one commit; without their residual where they are samples apart."""
+    return noise.of_scores(samples[0]) if len(samples) == 1 else noise.of_values([sample.mean for sample in samples])
+
+
+def _usable(history: Sequence[Examples], reduce: Reduce) -> list[tuple[Sample, ...]]:
+    """The recorded commits reduced; one that has no such quantile is no reason not to judge this one."""
     usable = []
-    for scores in matrices:
+    for examples in history:
         with contextlib.suppress(UndecidableError):
-            usable.append(linearise(scores))
+            usable.append(reduce(examples))
     return usable
 
 

@@ -3,15 +3,16 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from metricgate.comparison import Comparison, Evidence
 from metricgate.config import Config, MetricConfig, ScoreColumns
 from metricgate.errors import InputError
+from metricgate.examples import Examples
 from metricgate.run import Fingerprints, Metric, Run, RunRecord, Times
 from metricgate.score_table import ScoreTable
-from metricgate.stats.means import Scores, Value
+from metricgate.stats.means import Value
+from metricgate.stats.scatter import Scores
 
 Columns = Mapping[str, Sequence[object]]
 
@@ -53,9 +54,16 @@ def config(*, cluster: str | None = None, direction: str = "higher", noise: floa
     )
 
 
-def matrix(side: Scores | Value | None) -> Scores:
-    assert isinstance(side, np.ndarray)
-    return side
+def matrix(side: Examples | Value | None) -> Scores:
+    """The scores of a side, whose sums are theirs."""
+    assert isinstance(side, Examples)
+    scores = side.scores()
+    assert scores.shape == (side.runs, side.n)
+    samples = side.samples()
+    assert [mean for sample in samples for mean in sample.means] == pytest.approx(scores.mean(axis=1))
+    if side.ordered:
+        assert [sample.spread.squares for sample in samples] == pytest.approx([scores.mean(axis=0).var() * side.n])
+    return scores
 
 
 def by_slice(found: list[Evidence]) -> dict[str | None, Evidence]:
@@ -111,7 +119,10 @@ class TestPairing:
         runs = [run(tmp_path / str(k), {"label": LABELS, "accuracy": [1, 0, 1, 0, 1, k]}) for k in range(2)]
         baseline = run(tmp_path / "b", table([1] * 6))
         evidence = Comparison(runs, [baseline], config=config()).evidence("accuracy")
-        assert (evidence.candidate_ordered, evidence.baseline_ordered) == (False, True)
+        candidate, before = evidence.candidate, evidence.baseline
+        assert isinstance(candidate, Examples)
+        assert isinstance(before, Examples)
+        assert (candidate.ordered, before.ordered) == (False, True)
 
     def test_without_ids_the_slices_of_all_runs_have_to_agree_row_by_row(self, tmp_path: Path) -> None:
         runs = [
@@ -217,8 +228,13 @@ class TestSlices:
         columns = {**table([1, 0, 1, 0, 1, 0]), "passage": ["p", "p", "q", "q", "r", "r"]}
         sides = [[run(tmp_path / name, columns)] for name in "cb"]
         found = by_slice(Comparison(*sides, config=config(cluster="passage")).slices("accuracy", "label"))
-        codes = found["label=y"].candidate_clusters
+        of_slice = found["label=y"].candidate
+        assert isinstance(of_slice, Examples)
+        codes = of_slice.clusters()
         assert codes is not None
+        (sample,) = of_slice.samples()
+        assert sample.spread.sizes is not None
+        assert sample.spread.sizes.tolist() == [1, 2]
         assert len(codes) == 3
         assert codes[0] != codes[1] == codes[2]
 
@@ -261,7 +277,7 @@ class TestHistory:
             for seed in (0, 1)
         ]
         matrices = self.compared(tmp_path, history).evidence("accuracy").noise.history
-        assert [found.tolist() for found in matrices] == [
+        assert [matrix(found).tolist() for found in matrices] == [
             [[1, 1, 1, 1, 1, 0], [1, 1, 1, 1, 1, 1]],
             [[2, 2, 2, 2, 2, 0], [2, 2, 2, 2, 2, 1]],
         ]
@@ -269,19 +285,19 @@ class TestHistory:
     def test_a_plain_folder_of_runs_is_one_commit(self, tmp_path: Path) -> None:
         history = [run(tmp_path / "h" / str(k), table([1] * 5 + [k])) for k in range(3)]
         (found,) = self.compared(tmp_path, history).evidence("accuracy").noise.history
-        assert found.shape == (3, 6)
+        assert matrix(found).shape == (3, 6)
 
     def test_its_rows_are_brought_into_the_candidate_s_order(self, tmp_path: Path) -> None:
         history = [run(tmp_path / "h", table([6, 5, 4, 3, 2, 1], ids=IDS[::-1], labels=LABELS[::-1]))]
         comparison = self.compared(tmp_path, history)
-        assert comparison.evidence("accuracy").noise.history[0].tolist() == [[1, 2, 3, 4, 5, 6]]
+        assert matrix(comparison.evidence("accuracy").noise.history[0]).tolist() == [[1, 2, 3, 4, 5, 6]]
         found = by_slice(comparison.slices("accuracy", "label"))
-        assert found["label=y"].noise.history[0].tolist() == [[4, 5, 6]]
+        assert matrix(found["label=y"].noise.history[0]).tolist() == [[4, 5, 6]]
 
     def test_what_is_judged_is_not_history_wherever_its_copy_lies(self, tmp_path: Path) -> None:
         history = [run(tmp_path / "h" / str(k), table([1] * 5 + [k]), commit="b", seed=k) for k in range(3)]
         (found,) = self.compared(tmp_path, history).evidence("accuracy").noise.history
-        assert found.tolist() == [[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 2]]
+        assert matrix(found).tolist() == [[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 2]]
 
     @pytest.mark.parametrize("ids", [[f"z{i}" for i in range(6)], [*IDS, "g"]])
     def test_another_test_set_is_left_out_and_the_reader_is_told(self, tmp_path: Path, ids: Sequence[str]) -> None:
@@ -293,16 +309,16 @@ class TestHistory:
     def test_without_ids_it_has_no_known_order(self, tmp_path: Path) -> None:
         history = [run(tmp_path / "h" / str(k), {"label": LABELS, "accuracy": [1, 2, 3, 4, 5, k]}) for k in range(2)]
         comparison = self.compared(tmp_path, history)
-        noise = comparison.evidence("accuracy").noise
-        assert noise.history == ()
-        assert noise.unordered[0].shape == (2, 6)
+        (noise,) = comparison.evidence("accuracy").noise.history
+        assert not noise.ordered
+        assert matrix(noise).shape == (2, 6)
         found = by_slice(comparison.slices("accuracy", "label"))
-        assert found["label=y"].noise.unordered[0].tolist() == [[4, 5, 0], [4, 5, 1]]
+        assert matrix(found["label=y"].noise.history[0]).tolist() == [[4, 5, 0], [4, 5, 1]]
 
     def test_shorter_tables_without_ids_are_another_test_set(self, tmp_path: Path) -> None:
         history = [run(tmp_path / "h" / str(k), {"label": ["x", "y"], "accuracy": [1, k]}) for k in range(2)]
         comparison = self.compared(tmp_path, history)
-        assert comparison.slices("accuracy", "label")[0].noise.unordered == ()
+        assert comparison.slices("accuracy", "label")[0].noise.history == ()
         assert "another test set" in comparison.warnings[0]
 
     def test_a_slice_never_takes_the_noise_of_all_examples_for_its_own(self, tmp_path: Path) -> None:
@@ -310,9 +326,9 @@ class TestHistory:
         sides = [[run(tmp_path / name, columns)] for name in "cb"]
         history = [run(tmp_path / "h" / str(k), {"accuracy": [1, 0, 1, 0, 1, k]}) for k in range(2)]
         comparison = Comparison(*sides, history=history, config=config(noise=0.1))
-        assert comparison.evidence("accuracy").noise.unordered[0].shape == (2, 6)
+        assert matrix(comparison.evidence("accuracy").noise.history[0]).shape == (2, 6)
         for evidence in comparison.slices("accuracy", "label"):
-            assert evidence.noise.unordered == evidence.noise.history == ()
+            assert evidence.noise.history == ()
             assert evidence.noise.sliced
 
     def test_values_count_where_there_are_no_scores(self, tmp_path: Path) -> None:

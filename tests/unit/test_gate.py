@@ -13,6 +13,7 @@ from scipy import stats
 from metricgate.comparison import Comparison, Evidence
 from metricgate.config import Config, Kind, Limit, Outcome
 from metricgate.errors import ExitCode
+from metricgate.examples import Examples
 from metricgate.gate import estimates, judge, verdict
 from metricgate.gate.verdict import RuleOutcome, RuleResult, Verdict
 from metricgate.run import Metric, Run
@@ -20,6 +21,7 @@ from metricgate.score_table import ScoreTable
 from metricgate.stats import means
 from metricgate.stats.inference import Student
 from metricgate.stats.means import Value
+from metricgate.stats.scatter import Pair, Scores
 from metricgate.training_noise import NoiseSources
 
 OUTCOMES: tuple[RuleOutcome, ...] = get_args(RuleOutcome)
@@ -67,6 +69,17 @@ class Folder:
         lines = [",".join(["example_id", "accuracy", *columns]), *(",".join(str(v) for v in row) for row in rows)]
         file.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return Run(where=file.parent, metrics={}, scores=ScoreTable.open(file, id="example_id"))
+
+
+def paired(metric: str, candidate: Scores, baseline: Scores, *, noise: NoiseSources) -> Evidence:
+    return Evidence(
+        metric=metric,
+        slice=None,
+        candidate=Examples.of(candidate),
+        baseline=Examples.of(baseline),
+        pair=lambda: Pair.of(candidate, baseline),
+        noise=noise,
+    )
 
 
 @pytest.fixture
@@ -398,9 +411,7 @@ class TestTrainingNoise:
     def evidence(self, *, runs: tuple[int, int] = (1, 1), noise: NoiseSources | None = None) -> Evidence:
         rng = np.random.default_rng(6)
         candidate, baseline = (rng.random((k, 40)) for k in runs)
-        return Evidence(
-            metric="accuracy", slice=None, candidate=candidate, baseline=baseline, paired=True, noise=noise or NoiseSources()
-        )
+        return paired("accuracy", candidate, baseline, noise=noise or NoiseSources())
 
     def noise(self, sources: NoiseSources, *, runs: tuple[int, int] = (1, 1)) -> str:
         found = estimates.measure(self.evidence(runs=runs, noise=sources), aggregate="mean").noise
@@ -408,14 +419,14 @@ class TestTrainingNoise:
 
     def test_seeds_here_and_recorded_commits_are_pooled(self) -> None:
         rng = np.random.default_rng(7)
-        history = tuple(rng.random((3, 40)) for _ in range(4))
+        history = tuple(Examples.of(rng.random((3, 40))) for _ in range(4))
         assert self.noise(NoiseSources(history=history), runs=(3, 2)) == "of 5 runs and 4 recorded commits"
         assert self.noise(NoiseSources(history=history)) == "of 4 recorded commits"
         assert self.noise(NoiseSources(), runs=(3, 2)) == "of 5 runs"
 
     def test_single_runs_of_successive_commits_are_next(self) -> None:
         rng = np.random.default_rng(8)
-        singles = tuple(rng.random((1, 40)) for _ in range(6))
+        singles = tuple(Examples.of(rng.random((1, 40))) for _ in range(6))
         assert self.noise(NoiseSources(history=singles, given=0.1)) == "of 6 successive single runs"
 
     def test_the_configuration_is_last(self) -> None:
@@ -425,14 +436,14 @@ class TestTrainingNoise:
 
     def test_runs_that_are_all_alike_dilute_nothing(self) -> None:
         rng = np.random.default_rng(13)
-        history = tuple(rng.random((3, 40)) for _ in range(2))
+        history = tuple(Examples.of(rng.random((3, 40))) for _ in range(2))
         alike = NoiseSources(history=history, own_values=((0.5, 0.5, 0.5), (0.1, 0.1)))
         assert self.noise(alike) == "of 2 recorded commits"
         assert self.noise(NoiseSources(own_values=((0.5, 0.5, 0.5),))) == ""
 
     def test_gross_differences_are_told_and_never_make_a_verdict_surer(self) -> None:
         rng = np.random.default_rng(9)
-        loud = tuple(5 * rng.random((4, 1)) + rng.random((4, 40)) for _ in range(3))
+        loud = tuple(Examples.of(5 * rng.random((4, 1)) + rng.random((4, 40))) for _ in range(3))
         measured = estimates.measure(self.evidence(runs=(4, 4), noise=NoiseSources(history=loud)), aggregate="mean")
         assert measured.noise is not None
         assert measured.noise.source == "of 8 runs"
@@ -442,14 +453,7 @@ class TestTrainingNoise:
         rng = np.random.default_rng(10)
         tied = np.ones((3, 600))
         candidate, baseline = rng.random((1, 600)), rng.random((1, 600))
-        evidence = Evidence(
-            metric="latency",
-            slice=None,
-            candidate=candidate,
-            baseline=baseline,
-            paired=True,
-            noise=NoiseSources(history=(tied,)),
-        )
+        evidence = paired("latency", candidate, baseline, noise=NoiseSources(history=(Examples.of(tied),)))
         assert estimates.measure(evidence, aggregate="p95").noise is None
 
     def test_rows_of_unknown_order_are_never_averaged_example_by_example(self) -> None:
@@ -459,9 +463,8 @@ class TestTrainingNoise:
         candidate, baseline = (
             np.array([rng.permutation(hardness + 0.1 * rng.normal(size=200)) for _ in range(3)]) for _ in range(2)
         )
-        evidence = Evidence(
-            metric="loss", slice=None, candidate=candidate, baseline=baseline, candidate_ordered=False, baseline_ordered=False
-        )
+        shuffled = [Examples.of(side, ordered=False) for side in (candidate, baseline)]
+        evidence = Evidence(metric="loss", slice=None, candidate=shuffled[0], baseline=shuffled[1])
         measured = estimates.measure(evidence, aggregate="mean")
         result = measured.difference()
         assert isinstance(measured.candidate, Value)

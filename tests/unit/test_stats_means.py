@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from metricgate import training_noise
+from metricgate.examples import Examples
 from metricgate.stats import means, noise
 from metricgate.stats.inference import Exact, Inference, Student, UndecidableError
 from metricgate.stats.means import Value
 from metricgate.stats.noise import Noise
 from metricgate.stats.proportions import PairedProportions, Proportion
+from metricgate.stats.scatter import Sample
 from metricgate.training_noise import NoiseSources
 
 Array = NDArray[np.float64]
@@ -173,10 +175,11 @@ class TestExamplesCrossedWithSeeds:
             candidate = trainings(rng, runs=candidates, examples=examples, seed_sd=seed_sd, residual_sd=1.0, mean=-limit)
             baseline = trainings(rng, runs=baselines, examples=examples, seed_sd=seed_sd, residual_sd=1.0)
             history = tuple(
-                trainings(rng, runs=3, examples=examples, seed_sd=seed_sd, residual_sd=1.0) for _ in range(recorded)
+                Examples.of(trainings(rng, runs=3, examples=examples, seed_sd=seed_sd, residual_sd=1.0))
+                for _ in range(recorded)
             )
             of_training, _ = training_noise.estimate(
-                NoiseSources(history=history), (candidate, baseline), linearise=lambda scores: scores
+                NoiseSources(history=history), [Sample.of(candidate), Sample.of(baseline)], reduce=lambda one: one.samples()
             )
             result = means.paired_difference(candidate, baseline, noise=of_training)
             fails += result.p_value(null=-limit, alternative="less") <= alpha

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from metricgate import training_noise
 from metricgate.comparison import Evidence
+from metricgate.examples import Examples
 from metricgate.stats import means, quantiles
 from metricgate.stats.inference import Inference
-from metricgate.stats.means import Scores, Value
+from metricgate.stats.means import Value
 from metricgate.stats.noise import Noise
 from metricgate.stats.power import Runs
+from metricgate.stats.scatter import Pair, Sample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,15 +23,17 @@ class Measured:
     """Evidence made ready for inference: every aggregate a mean, the training noise estimated.
 
     Attributes:
-        candidate: Scores whose row means are the runs' metrics, or a value; None where there is none.
+        candidate: A sample whose mean is the metric, or a value; None where there is none.
         baseline: The same of the baseline.
+        pair: Both together, where their examples can be paired.
         noise: The training noise, where it is known.
         warning: What to tell about the noise.
     """
 
     evidence: Evidence
-    candidate: Scores | Value | None
-    baseline: Scores | Value | None
+    candidate: Sample | Value | None
+    baseline: Sample | Value | None
+    pair: Pair | None
     noise: Noise | None
     warning: str = ""
 
@@ -38,26 +43,12 @@ class Measured:
         Raises:
             UndecidableError: The evidence allows no inference.
         """
-        evidence = self.evidence
         if self.candidate is None or self.baseline is None:
             message = "a difference needs two sides"
             raise ValueError(message)
-        if evidence.paired and isinstance(self.candidate, np.ndarray) and isinstance(self.baseline, np.ndarray):
-            return means.paired_difference(
-                self.candidate,
-                self.baseline,
-                baseline_weight=baseline_weight,
-                clusters=evidence.candidate_clusters,
-                noise=self.noise,
-            )
-        return means.unpaired_difference(
-            self.candidate,
-            self.baseline,
-            baseline_weight=baseline_weight,
-            candidate_clusters=evidence.candidate_clusters,
-            baseline_clusters=evidence.baseline_clusters,
-            noise=self.noise,
-        )
+        if self.pair is not None:
+            return means.paired(self.pair, baseline_weight=baseline_weight, noise=self.noise)
+        return means.unpaired_difference(self.candidate, self.baseline, baseline_weight=baseline_weight, noise=self.noise)
 
     def runs(self, *, alone: bool = False, baseline_weight: float = 1.0) -> Runs:
         """How many runs such an inference rests on."""
@@ -75,7 +66,7 @@ class Measured:
         if self.candidate is None:
             message = "there is no candidate"
             raise ValueError(message)
-        return means.mean(self.candidate, clusters=self.evidence.candidate_clusters, noise=self.noise)
+        return means.mean(self.candidate, noise=self.noise)
 
 
 def measure(evidence: Evidence, *, aggregate: str) -> Measured:
@@ -85,26 +76,36 @@ def measure(evidence: Evidence, *, aggregate: str) -> Measured:
         UndecidableError: There are too few examples for the aggregate.
     """
 
-    def linearise(scores: Scores) -> Scores:
+    def reduce(examples: Examples) -> tuple[Sample, ...]:
         if aggregate == "mean":
-            return scores
-        return quantiles.linearise(scores, quantile_of(aggregate))
+            return examples.samples()
+        linear = quantiles.linearise(examples.scores(), quantile_of(aggregate))
+        return Examples.of(linear, clusters=examples.clusters(), ordered=examples.ordered).samples()
 
-    sources = evidence.noise
-    sides: list[Scores | Value | None] = []
-    for side, ordered, clusters in (
-        (evidence.candidate, evidence.candidate_ordered, evidence.candidate_clusters),
-        (evidence.baseline, evidence.baseline_ordered, evidence.baseline_clusters),
-    ):
-        ready = linearise(side) if isinstance(side, np.ndarray) else side
-        if isinstance(ready, np.ndarray) and len(ready) > 1 and not ordered:
-            sources = replace(sources, own_values=(*sources.own_values, tuple(float(mean) for mean in ready.mean(axis=1))))
-            ready = means.summary(ready, clusters=clusters)
-        sides.append(ready)
+    sources, pair = evidence.noise, None
+    sides: list[Sample | Value | None] = []
+    for side in (evidence.candidate, evidence.baseline):
+        if not isinstance(side, Examples):
+            sides.append(side)
+            continue
+        samples = reduce(side)
+        if not side.ordered:
+            sources = replace(sources, own_values=(*sources.own_values, tuple(sample.mean for sample in samples)))
+        sides.append(samples[0] if side.ordered else means.summary(samples))
+    if evidence.pair is not None:
+        pair = evidence.pair() if aggregate == "mean" else _linearised(evidence, quantile_of(aggregate))
+    own = [side for side in sides if isinstance(side, Sample)]
+    noise, warning = training_noise.estimate(sources, own, reduce=reduce)
     candidate, baseline = sides
-    own = tuple(side for side in sides if isinstance(side, np.ndarray))
-    noise, warning = training_noise.estimate(sources, own, linearise=linearise)
-    return Measured(evidence=evidence, candidate=candidate, baseline=baseline, noise=noise, warning=warning)
+    return Measured(evidence=evidence, candidate=candidate, baseline=baseline, pair=pair, noise=noise, warning=warning)
+
+
+def _linearised(evidence: Evidence, probability: float) -> Pair | None:
+    candidate, baseline = evidence.candidate, evidence.baseline
+    if not (isinstance(candidate, Examples) and isinstance(baseline, Examples)):
+        return None
+    linear = [quantiles.linearise(side.scores(), probability) for side in (candidate, baseline)]
+    return Pair.of(*linear, clusters=candidate.clusters())
 
 
 def quantile_of(aggregate: str) -> float:
@@ -112,16 +113,15 @@ def quantile_of(aggregate: str) -> float:
     return 0.5 if aggregate == "median" else float(aggregate.removeprefix("p")) / 100
 
 
-def _runs(side: Scores | Value | None) -> int:
-    if side is None:
-        return 1
-    return side.runs if isinstance(side, Value) else len(side)
-
-
-def value(side: Scores | Value | None, *, aggregate: str) -> float | None:
+def value(side: Examples | Value | None, *, aggregate: str) -> float | None:
     """The metric of one side: the mean over its runs of each run's aggregate."""
     if side is None or isinstance(side, Value):
         return None if side is None else side.value
     if aggregate == "mean":
-        return float(side.mean())
-    return float(np.quantile(side, quantile_of(aggregate), axis=1).mean())
+        samples = side.samples()
+        return math.fsum(sample.mean for sample in samples) / len(samples)
+    return float(np.quantile(side.scores(), quantile_of(aggregate), axis=1).mean())
+
+
+def _runs(side: Sample | Value | None) -> int:
+    return 1 if side is None else side.runs

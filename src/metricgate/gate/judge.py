@@ -117,7 +117,7 @@ def _apply(rule: Rule, index: int, evidence: Evidence, comparison: Comparison) -
         baseline=estimates.value(evidence.baseline, aggregate=metric.aggregate),
         candidate=estimates.value(evidence.candidate, aggregate=metric.aggregate),
         n=evidence.n,
-        binary=evidence.binary,
+        binary=metric.aggregate == "mean" and evidence.binary,
     )
     if result.baseline is not None and result.candidate is not None:
         result = replace(result, difference=result.candidate - result.baseline)

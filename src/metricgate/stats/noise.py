@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
 from metricgate.stats.inference import ROUNDING, UndecidableError
+from metricgate.stats.scatter import Sample, Scores
 
 GROSS = 0.001
 """Pooled variances may not differ at this level of Bartlett's test: only gross differences count."""
@@ -47,20 +47,18 @@ class Noise:
         return math.sqrt(self.variance)
 
 
-def of_scores(scores: NDArray[np.float64]) -> Noise | None:
-    """The noise among the runs of one commit, from a matrix of shape (runs, examples); None for a single run.
+def of_scores(scores: Scores | Sample) -> Noise | None:
+    """The noise among the runs of one commit, from a matrix of shape (runs, examples) or the same summed up; None for one run.
 
     MS_res = Σ (x_ki − x̄_k. − x̄_.i + x̄_..)² / ((n − 1)(K − 1)).
     """
-    runs, n = scores.shape
+    sample = scores if isinstance(scores, Sample) else Sample.of(scores)
+    runs, n = sample.runs, sample.n
     if runs < 2 or n < 2:
         return None
-    means = scores.mean(axis=1)
-    # One row at a time: at a million examples a second matrix of that size is the largest thing in memory.
-    centre = scores.mean(axis=0) - means.mean()
-    residual = math.fsum(float(np.square(row - mean - centre).sum()) for row, mean in zip(scores, means, strict=True))
     df = (n - 1) * (runs - 1)
-    return Noise(variance=_variance(means), df=runs - 1, residual=residual / df, residual_df=df)
+    variance = _variance(sample.offsets, scale=abs(sample.mean))
+    return Noise(variance=variance, df=runs - 1, residual=sample.residual / df, residual_df=df)
 
 
 def of_values(values: Sequence[float]) -> Noise | None:
@@ -127,8 +125,8 @@ def bartlett(noises: Sequence[Noise]) -> float:
     return float(special.chdtrc(len(parts) - 1, max(statistic, 0.0) / correction))
 
 
-def _variance(values: NDArray[np.float64]) -> float:
+def _variance(values: Scores, *, scale: float = 0.0) -> float:
     # The mean of three equal numbers need not be that number: what differs by rounding has no variance.
-    if float(np.ptp(values)) <= ROUNDING * float(np.abs(values).max()):
+    if float(np.ptp(values)) <= ROUNDING * max(scale, float(np.abs(values).max())):
         return 0.0
     return float(values.var(ddof=1))

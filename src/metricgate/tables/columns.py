@@ -14,6 +14,9 @@ from metricgate.tables import engine
 
 Kind = Literal["number", "boolean", "text"]
 
+POSITION = "file_row_number"
+"""The engine's name for the position of a row in a Parquet file, from 0: ranges of it are read without reading the rest."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -36,7 +39,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Scan:
-    """A Parquet file that holds a table's rows in the order of the user's file, and how to read its columns."""
+    """A Parquet file that holds a table's rows in the order of the user's file, and how to read its columns.
+
+    The position of a row is ``POSITION`` in statements about ``source``; no column of the file has that name.
+    """
 
     parquet: Path
     columns: Mapping[str, Column]

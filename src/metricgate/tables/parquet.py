@@ -29,12 +29,15 @@ def scan(path: Path, link: Path) -> Scan:
     columns.check_names(path, names)
     # DuckDB ignores case in column names and renames what would collide; the order stays that of the file.
     described = engine.shared().rows(f"DESCRIBE SELECT * FROM {columns.source(link)}")
+    stored = [engine.identifier(name) for name, *_ in described]
+    parquet = link
+    if any(name.lower() == columns.POSITION for name in names):
+        renamed = ", ".join(f"{name} AS c{i}" for i, name in enumerate(stored))
+        parquet = columns.convert(f"SELECT {renamed} FROM {columns.source(link)}")
+        stored = [f"c{i}" for i in range(len(names))]
     return Scan(
-        link,
-        {
-            name: _typed(name, engine.identifier(stored), type_)
-            for name, (stored, type_, *_) in zip(names, described, strict=True)
-        },
+        parquet,
+        {name: _typed(name, own, type_) for name, own, (_, type_, *_) in zip(names, stored, described, strict=True)},
     )
 
 

@@ -1,0 +1,460 @@
+"""What inference about means needs of scores, summed up batch by batch: nothing else has to be in memory.
+
+Everything that is said about means, paired or not, over seeds, slices and clusters, follows from a few sums over examples. Here
+they are summed, centred and in one fixed order, so that neither a large offset nor the size of the batches costs digits and the
+same scores always give the same numbers. What two sides differ by is summed as a difference, example by example: equal scores
+differ by exactly zero, and a difference of a billionth of the scores keeps all its digits.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metricgate.stats.inference import ROUNDING
+
+Scores = NDArray[np.float64]
+Codes = NDArray[np.integer[Any]]
+
+FEW = 30
+"""With fewer examples than these the scores themselves are kept: tests of so few look at each."""
+
+_CANCELLED = 1e-14
+"""Relative to its parts: a sum of squares that is no larger is what rounding left of nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """How one number per example is spread.
+
+    Attributes:
+        n: The number of examples.
+        mean: x̄.
+        squares: Σ (x_i − x̄)²; 0 where the numbers are equal within rounding.
+        sizes: (C,), the number of examples of each cluster, of clusters that have any; None where examples are independent.
+        sums: (C,), Σ_{i in c} (x_i − x̄).
+        values: (n,), the numbers, in no particular order, where there are fewer than ``FEW``.
+        members: (n,), for each of the values its position in ``sizes``.
+    """
+
+    n: int
+    mean: float
+    squares: float
+    sizes: NDArray[np.int64] | None = None
+    sums: Scores | None = None
+    values: Scores | None = None
+    members: NDArray[np.int64] | None = None
+
+    @classmethod
+    def of(cls, scores: Scores, *, clusters: Codes | None = None) -> Spread:
+        """Of one score per example, shape (n,)."""
+        return Scatter.of([scores[None]], clusters=clusters).sample().spread
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """Several runs of one side over the same examples, x_ki of run k and example i.
+
+    Attributes:
+        spread: Of x̄_i, the mean over runs.
+        offsets: (K,), by how much the mean of each run differs from the mean of all.
+        residual: Σ (x_ki − x̄_k − x̄_i + x̄)².
+        binary: Whether all scores are 0 or 1.
+        alike: Whether all runs have the same scores.
+    """
+
+    spread: Spread
+    offsets: Scores
+    residual: float
+    binary: bool
+    alike: bool
+
+    @classmethod
+    def of(cls, scores: Scores, *, clusters: Codes | None = None) -> Sample:
+        """Of scores of shape (runs, n)."""
+        return Scatter.of([scores], clusters=clusters).sample()
+
+    @property
+    def n(self) -> int:
+        """The number of examples."""
+        return self.spread.n
+
+    @property
+    def runs(self) -> int:
+        """The number of runs."""
+        return len(self.offsets)
+
+    @property
+    def mean(self) -> float:
+        """The mean over examples and runs."""
+        return self.spread.mean
+
+    @property
+    def means(self) -> Scores:
+        """(K,), the mean of each run."""
+        return self.spread.mean + self.offsets
+
+    @property
+    def varies(self) -> bool:
+        """Whether there are two different scores."""
+        return self.spread.squares > 0 or not self.alike
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two sides over the same examples.
+
+    Attributes:
+        candidate: The first side.
+        baseline: The second.
+        identical: Whether both have as many runs, and run by run the same scores.
+    """
+
+    candidate: Sample
+    baseline: Sample
+    identical: bool
+    _scatter: Scatter = field(repr=False, compare=False)
+    _group: int = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, candidate: Scores, baseline: Scores, *, clusters: Codes | None = None) -> Pair:
+        """Of scores of shape (K_c, n) and (K_b, n)."""
+        return Scatter.of([candidate, baseline], clusters=clusters).pair()
+
+    @property
+    def n(self) -> int:
+        """The number of examples."""
+        return self.candidate.n
+
+    def difference(self, *, baseline_weight: float = 1.0) -> Spread:
+        """The spread of candidate − weight · baseline, example by example."""
+        return self._scatter.spread(self._group, [1.0, 0.0, 1.0 - baseline_weight], sizes=(1, 2))
+
+
+@dataclass(frozen=True)
+class _ClusterSums:
+    """The clusters of one batch: what their examples sum up to.
+
+    Attributes:
+        keys: Group times ``width`` plus code, ascending.
+        sizes: The number of examples of each.
+        sums: (keys, P), of the columns, centred by ``centres``.
+        centres: (G, P).
+    """
+
+    keys: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    sums: Scores
+    centres: Scores
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scatter:
+    """The sums of one side, or of two sides over the same examples, for each of G groups of examples.
+
+    A monoid: the scatter of all examples is that of some merged with that of the others (Chan, Golub, LeVeque, The American
+    Statistician 37 (1983) 242). The columns whose products are summed are x̄_i of a single side; of two sides they are
+    c̄_i − b̄_i, c̄_i and b̄_i, means over runs.
+
+    Attributes:
+        runs: The number of runs of each side.
+        n: (G,), examples.
+        means: (G, P), of the columns.
+        products: (G, …), sums of products of the centred columns: each with itself, and the first with the last.
+        offsets: (G, K), the mean over examples of x_ki − x̄_i, for the runs of both sides.
+        residuals: (G, sides), Σ (x_ki − x̄_k − x̄_i + x̄)².
+        odd: (G, sides), whether there is a score that is neither 0 nor 1.
+        unlike: (G, sides), whether there is an example that not all runs of a side score alike.
+        changed: (G,), whether the runs of the two sides differ anywhere.
+        few: For groups of fewer than ``FEW`` examples the columns themselves, (P, n), and the codes of their clusters.
+        width: The number of cluster codes; 0 where examples are independent.
+        clusters: Of each batch.
+    """
+
+    runs: tuple[int, ...]
+    n: NDArray[np.int64]
+    means: Scores
+    products: Scores
+    offsets: Scores
+    residuals: Scores
+    odd: NDArray[np.bool_]
+    unlike: NDArray[np.bool_]
+    changed: NDArray[np.bool_]
+    few: dict[int, tuple[Scores, NDArray[np.int64]]]
+    width: int = 0
+    clusters: tuple[_ClusterSums, ...] = ()
+
+    @classmethod
+    def empty(cls, runs: Sequence[int], *, groups: int = 1, width: int = 0) -> Scatter:
+        """Of no examples."""
+        sides, columns = len(runs), _columns(len(runs))
+        return cls(
+            runs=tuple(runs),
+            n=np.zeros(groups, dtype=np.int64),
+            means=np.zeros((groups, columns)),
+            products=np.zeros((groups, len(_factors(columns)[0]))),
+            offsets=np.zeros((groups, sum(runs))),
+            residuals=np.zeros((groups, sides)),
+            odd=np.zeros((groups, sides), dtype=np.bool_),
+            unlike=np.zeros((groups, sides), dtype=np.bool_),
+            changed=np.zeros(groups, dtype=np.bool_),
+            few={group: (np.empty((columns, 0)), np.empty(0, dtype=np.int64)) for group in range(groups)},
+            width=width,
+        )
+
+    @classmethod
+    def of(
+        cls,
+        sides: Sequence[Scores],
+        *,
+        codes: Codes | None = None,
+        groups: int = 1,
+        clusters: Codes | None = None,
+        width: int | None = None,
+    ) -> Scatter:
+        """Of one batch of examples.
+
+        Args:
+            sides: One matrix, or two over the same examples, each of shape (runs, n).
+            codes: (n,), the group of each example; without them all are in group 0.
+            groups: G.
+            clusters: (n,), the cluster of each example.
+            width: How many cluster codes there are; by default one more than the largest.
+        """
+        n = sides[0].shape[1]
+        if clusters is not None and width is None:
+            width = int(clusters.max(initial=0)) + 1
+        blank = cls.empty([len(side) for side in sides], groups=groups, width=width or 0)
+        if n == 0:
+            return blank
+        if codes is None or groups == 1:
+            counts = np.array([n] + [0] * (groups - 1), dtype=np.int64)
+        else:
+            counts = np.bincount(codes, minlength=groups).astype(np.int64)
+            order = np.argsort(codes, kind="stable")
+            sides = [side[:, order] for side in sides]
+            clusters = clusters[order] if clusters is not None else None
+        return _Batch(sides, counts, clusters).summed(blank)
+
+    def merge(self, other: Scatter) -> Scatter:
+        """Of the examples of both."""
+        n = self.n + other.n
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = np.where(n > 0, other.n / n, 0.0)
+        cross = self.n * share
+        apart = other.means - self.means
+        left, right = _factors(self.means.shape[1])
+        offsets_apart = other.offsets - self.offsets
+        both = self.few.keys() & other.few.keys()
+        return replace(
+            self,
+            n=n,
+            means=self.means + apart * share[:, None],
+            products=self.products + other.products + apart[:, left] * apart[:, right] * cross[:, None],
+            offsets=self.offsets + offsets_apart * share[:, None],
+            residuals=self.residuals + other.residuals + self._by_side(np.square(offsets_apart)) * cross[:, None],
+            odd=self.odd | other.odd,
+            unlike=self.unlike | other.unlike,
+            changed=self.changed | other.changed,
+            few={
+                group: (
+                    np.hstack([self.few[group][0], other.few[group][0]]),
+                    np.hstack([self.few[group][1], other.few[group][1]]),
+                )
+                for group in sorted(both)
+                if n[group] < FEW
+            },
+            clusters=self.clusters + other.clusters,
+        )
+
+    def total(self) -> Scatter:
+        """Of all groups as one."""
+        merged = Scatter.empty(self.runs, width=self.width)
+        for group in range(len(self.n)):
+            at = slice(group, group + 1)
+            merged = merged.merge(
+                replace(
+                    self,
+                    n=self.n[at],
+                    means=self.means[at],
+                    products=self.products[at],
+                    offsets=self.offsets[at],
+                    residuals=self.residuals[at],
+                    odd=self.odd[at],
+                    unlike=self.unlike[at],
+                    changed=self.changed[at],
+                    few={0: self.few[group]} if group in self.few else {},
+                    clusters=(),
+                )
+            )
+        return replace(merged, clusters=tuple(self._regrouped(one, merged.means) for one in self.clusters))
+
+    def sample(self, group: int = 0, *, side: int = 0) -> Sample:
+        """What one group says of one side."""
+        weights = [0.0] * self.means.shape[1]
+        weights[side + (len(self.runs) > 1)] = 1.0
+        start = sum(self.runs[:side])
+        return Sample(
+            spread=self.spread(group, weights, sizes=(side + (len(self.runs) > 1),)),
+            offsets=self.offsets[group, start : start + self.runs[side]],
+            residual=float(self.residuals[group, side]),
+            binary=not self.odd[group, side],
+            alike=not self.unlike[group, side],
+        )
+
+    def pair(self, group: int = 0) -> Pair:
+        """What one group says of two sides."""
+        return Pair(
+            candidate=self.sample(group),
+            baseline=self.sample(group, side=1),
+            identical=self.runs[0] == self.runs[1] and not self.changed[group],
+            _scatter=self,
+            _group=group,
+        )
+
+    def spread(self, group: int, weights: Sequence[float], *, sizes: Sequence[int]) -> Spread:
+        """The spread of a weighted sum of the columns; ``sizes`` are those that tell how large a rounding error may be."""
+        w = np.asarray(weights)
+        n, means = int(self.n[group]), self.means[group]
+        left, right = _factors(len(w))
+        # 0 · ∞ is nothing: what overflowed and is not asked for must not spoil the rest.
+        used = (w[left] != 0) & (w[right] != 0)
+        parts = (w[left] * w[right] * np.where(left == right, 1.0, 2.0))[used] * self.products[group][used]
+        squares = math.fsum(parts) if np.isfinite(parts).all() else math.inf
+        own = [float(self.products[group, size] / n + np.square(means[size])) for size in sizes] if n else [0.0]
+        tiny = max(n * ROUNDING**2 * max(own), _CANCELLED * float(np.abs(parts).max(initial=0.0)) if len(parts) > 1 else 0.0)
+        if squares <= tiny and math.isfinite(tiny):
+            squares = 0.0
+        asked = np.flatnonzero(w)
+        mean = math.fsum(w[asked] * means[asked]) if np.isfinite(means[asked]).all() else math.nan
+        few, codes = self.few.get(group, (None, None))
+        spread = Spread(n=n, mean=mean, squares=squares, values=None if few is None else _weighted(few[asked], w[asked]))
+        if not self.width:
+            return spread
+        keys, cluster_sizes, sums = self._consolidated
+        at = slice(*np.searchsorted(keys, [group * self.width, (group + 1) * self.width]))
+        members = None if codes is None else np.searchsorted(keys[at], codes + group * self.width)
+        clustered = _weighted(sums[at].T[asked], w[asked]) if squares else np.zeros(at.stop - at.start)
+        return replace(spread, sizes=cluster_sizes[at], sums=clustered, members=members)
+
+    @functools.cached_property
+    def _consolidated(self) -> tuple[NDArray[np.int64], NDArray[np.int64], Scores]:
+        """Keys, sizes and sums of all clusters, centred by the means of their groups."""
+        if not self.clusters:
+            return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty((0, self.means.shape[1]))
+        keys, where = np.unique(np.concatenate([one.keys for one in self.clusters]), return_inverse=True)
+        sizes = np.concatenate([one.sizes for one in self.clusters])
+        sums = np.concatenate(
+            [one.sums + one.sizes[:, None] * (one.centres - self.means)[one.keys // self.width] for one in self.clusters]
+        )
+        total = _by_key(where, sums.T, len(keys))
+        return keys, np.bincount(where, weights=sizes, minlength=len(keys)).astype(np.int64), total
+
+    def _regrouped(self, one: _ClusterSums, centre: Scores) -> _ClusterSums:
+        group = one.keys // self.width
+        sums = one.sums + one.sizes[:, None] * (one.centres[group] - centre)
+        return _ClusterSums(one.keys - group * self.width, one.sizes, sums, centre)
+
+    def _by_side(self, of_runs: Scores) -> Scores:
+        starts = np.cumsum([0, *self.runs[:-1]])
+        return np.add.reduceat(of_runs, starts, axis=1)
+
+
+class _Batch:
+    """Examples sorted by group, and their sums group by group."""
+
+    def __init__(self, sides: Sequence[Scores], counts: NDArray[np.int64], clusters: Codes | None) -> None:
+        self.sides = sides
+        self.there = np.flatnonzero(counts)
+        self.counts = counts[self.there]
+        self.starts = np.cumsum(self.counts) - self.counts
+        self.clusters = clusters
+
+    def summed(self, blank: Scatter) -> Scatter:
+        """The sums of this batch in the shape of ``blank``."""
+        averages = [side[0] if len(side) == 1 else side.mean(axis=0) for side in self.sides]
+        columns = averages if len(averages) == 1 else [averages[0] - averages[1], *averages]
+        blank.n[self.there] = self.counts
+        centred = []
+        for index, column in enumerate(columns):
+            blank.means[self.there, index], deviations = self._centred(column)
+            centred.append(deviations)
+        for index, (left, right) in enumerate(zip(*_factors(len(columns)), strict=True)):
+            blank.products[self.there, index] = self._sums(centred[left] * centred[right])
+        row = 0
+        for index, (side, average) in enumerate(zip(self.sides, averages, strict=True)):
+            blank.odd[self.there, index] = self._any(functools.reduce(np.logical_or, map(_is_odd, side)))
+            for run in side if len(side) > 1 else ():
+                blank.unlike[self.there, index] |= self._any(run != side[0])
+                blank.offsets[self.there, row], deviations = self._centred(run - average)
+                blank.residuals[self.there, index] += self._sums(np.square(deviations))
+                row += 1
+            row += len(side) == 1
+        if len(self.sides) == 2 and blank.runs[0] == blank.runs[1]:
+            for one, other in zip(*self.sides, strict=True):
+                blank.changed[self.there] |= self._any(one != other)
+        self._keep_few(blank, columns)
+        if self.clusters is None:
+            return blank
+        return replace(blank, clusters=(self._clustered(blank, centred, self.clusters),))
+
+    def _centred(self, column: Scores) -> tuple[Scores, Scores]:
+        """The mean of each group, and the deviations from it. Twice, so that an offset costs no digits."""
+        mean = np.zeros(len(self.counts))
+        for _ in range(2):
+            correction = self._sums(column) / self.counts
+            mean += correction
+            column = column - np.repeat(correction, self.counts)
+        return mean, column
+
+    def _sums(self, column: Scores) -> Scores:
+        return np.add.reduceat(column, self.starts)
+
+    def _any(self, flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        if not flags.any():
+            return np.zeros(len(self.starts), dtype=np.bool_)
+        return np.logical_or.reduceat(flags, self.starts)
+
+    def _keep_few(self, blank: Scatter, columns: Sequence[Scores]) -> None:
+        for group, start, count in zip(self.there, self.starts, self.counts, strict=True):
+            if count >= FEW:
+                del blank.few[int(group)]
+                continue
+            at = slice(start, start + count)
+            codes = np.empty(0, dtype=np.int64) if self.clusters is None else self.clusters[at].astype(np.int64)
+            blank.few[int(group)] = np.stack([column[at] for column in columns]), codes
+
+    def _clustered(self, blank: Scatter, centred: Sequence[Scores], clusters: Codes) -> _ClusterSums:
+        keys = np.repeat(self.there, self.counts) * blank.width + clusters
+        found, where, sizes = np.unique(keys, return_inverse=True, return_counts=True)
+        return _ClusterSums(found, sizes.astype(np.int64), _by_key(where, centred, len(found)), blank.means)
+
+
+def _by_key(keys: NDArray[np.intp], columns: Iterable[Scores], count: int) -> Scores:
+    return np.stack([np.bincount(keys, weights=column, minlength=count) for column in columns], axis=1).astype(np.float64)
+
+
+def _weighted(columns: Scores, weights: Scores) -> Scores:
+    # No matrix product, whose order of summation is the business of the library behind it.
+    weighted: Scores = (columns * weights[:, None]).sum(axis=0)
+    return weighted
+
+
+def _columns(sides: int) -> int:
+    return 1 if sides == 1 else 3
+
+
+def _factors(columns: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Which columns are multiplied: each with itself, and the first with the last."""
+    return (np.array([0]), np.array([0])) if columns == 1 else (np.array([0, 1, 2, 0]), np.array([0, 1, 2, 2]))
+
+
+def _is_odd(run: Scores) -> NDArray[np.bool_]:
+    odd: NDArray[np.bool_] = (run != 0) & (run != 1)
+    return odd
