@@ -1,6 +1,7 @@
 """``python -m benchmarks``: every measurement of the docs, one table after another.
 
-``python -m benchmarks compare`` runs one of them.
+``python -m benchmarks compare`` runs one of them. ``gates`` trains over a hundred networks first, and
+runs only when it is named.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ import importlib
 import sys
 
 TOPICS = ("compare", "comment", "train_overhead", "setup_action", "table_engine")
+WHEN_NAMED = ("gates",)
 
 
 def main(topics: list[str]) -> int:
     """Run the measurements named, or all."""
-    for unknown in [topic for topic in topics if topic not in TOPICS]:
-        print(f"there is no measurement {unknown!r}; there are: {', '.join(TOPICS)}", file=sys.stderr)
+    for unknown in [topic for topic in topics if topic not in (*TOPICS, *WHEN_NAMED)]:
+        print(f"there is no measurement {unknown!r}; there are: {', '.join((*TOPICS, *WHEN_NAMED))}", file=sys.stderr)
         return 2
     for topic in topics or TOPICS:
         print(f"\n## {topic}\n", flush=True)
