@@ -167,6 +167,7 @@ def _calibrate(options: argparse.Namespace) -> int:
         store=options.store,
         as_json=options.json,
         environ=os.environ,
+        progress=sys.stderr,
     )
     _print(told)
     return ExitCode.PASSED

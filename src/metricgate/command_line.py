@@ -125,19 +125,7 @@ def parser() -> argparse.ArgumentParser:
     )
 
     _add_tags(commands)
-    calibrate = _command(
-        commands,
-        "calibrate",
-        "measure the training noise of one commit, and how often the policy would have blocked it against itself",
-        "metricgate calibrate --seeds 0-4\n  metricgate calibrate --runs .metricgate/runs/a1b2c3d",
-    )
-    _config_option(calibrate)
-    which = calibrate.add_mutually_exclusive_group()
-    which.add_argument("--seeds", type=_seeds, metavar="0-4", help="which seeds to train (default: 0-4)")
-    which.add_argument("--runs", type=Path, metavar="FOLDER", help="runs of one commit that are there, instead of training")
-    calibrate.add_argument("--record", action="store_true", help="record the runs, so that later comparisons know the noise")
-    calibrate.add_argument("--store", metavar="FOLDER", help="where to record (default: as the configuration says)")
-    calibrate.add_argument("--json", action="store_true", help="print JSON")
+    _calibrate_options(commands)
 
     _command(commands, "schema", "print the JSON Schema of metricgate.yaml", "metricgate schema > metricgate.schema.json")
 
@@ -197,6 +185,22 @@ def _command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         **options,  # type: ignore[arg-type]  # typeshed has no Unpack for add_parser
     )
+
+
+def _calibrate_options(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    calibrate = _command(
+        commands,
+        "calibrate",
+        "measure the training noise of one commit, and how often the policy would have blocked it against itself",
+        "metricgate calibrate --seeds 0-4\n  metricgate calibrate --runs .metricgate/runs/a1b2c3d",
+    )
+    _config_option(calibrate)
+    which = calibrate.add_mutually_exclusive_group()
+    which.add_argument("--seeds", type=_seeds, metavar="0-4", help="which seeds to train (default: 0-4)")
+    which.add_argument("--runs", type=Path, metavar="FOLDER", help="runs of one commit that are there, instead of training")
+    calibrate.add_argument("--record", action="store_true", help="record the runs, so that later comparisons know the noise")
+    calibrate.add_argument("--store", metavar="FOLDER", help="where to record (default: as the configuration says)")
+    calibrate.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _power_options(power: argparse.ArgumentParser) -> None:
