@@ -25,6 +25,10 @@ from metricgate.stats.scatter import Pair, Sample, Scores
 from metricgate.training_noise import NoiseSources
 
 
+NAMED = 10_000
+"""The most ids of flipped examples that are listed in each direction: a report of a hundred million examples stays readable."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
     """What both sides say about one metric, on all examples or on one slice.
@@ -74,12 +78,23 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Flips:
-    """The examples that most runs of one side get right and most of the other get wrong."""
+    """The examples that most runs of one side get right and most of the other get wrong.
+
+    Attributes:
+        metric: By which metric.
+        worse: The ids of those that got worse, the first ``NAMED`` of them.
+        better: The same of those that got better.
+        n: All examples, or all that are protected.
+        unnamed_worse: How many more got worse.
+        unnamed_better: How many more got better.
+    """
 
     metric: str
     worse: tuple[str, ...]
     better: tuple[str, ...]
     n: int
+    unnamed_worse: int = 0
+    unnamed_better: int = 0
 
 
 class Comparison:
@@ -162,8 +177,7 @@ class Comparison:
         protected = self.baseline.batches(only) if only is not None else itertools.repeat(None)
         batches = zip(self.candidate.batches(metric), self.baseline.batches(metric), protected, strict=False)
         higher = self.config.metrics[metric].direction == "higher"
-        worse: list[NDArray[np.int64]] = []
-        better: list[NDArray[np.int64]] = []
+        turned = _Turned(), _Turned()
         n = start = 0
         for candidate, baseline, marks in batches:
             if not (is_binary(candidate) and is_binary(baseline)):
@@ -172,14 +186,12 @@ class Comparison:
             right, was_right = (side.mean(axis=0) - 0.5 for side in (candidate, baseline))
             if not higher:
                 right, was_right = -right, -was_right
-            worse.append(start + np.flatnonzero(keep & (was_right > 0) & (right < 0)))
-            better.append(start + np.flatnonzero(keep & (was_right < 0) & (right > 0)))
+            turned[0].add(start + np.flatnonzero(keep & (was_right > 0) & (right < 0)))
+            turned[1].add(start + np.flatnonzero(keep & (was_right < 0) & (right > 0)))
             n += int(np.count_nonzero(keep))
             start += candidate.shape[1]
-        positions = [np.concatenate(found) for found in (worse, better)]
-        ids = self.candidate.tables[0].ids_at(np.concatenate(positions))
-        count = len(positions[0])
-        return Flips(metric, tuple(ids[:count]), tuple(ids[count:]), n)
+        worse, better = (tuple(self.candidate.tables[0].ids_at(one.named)) for one in turned)
+        return Flips(metric, worse, better, n, turned[0].count - len(worse), turned[1].count - len(better))
 
     def _evidence(self, metric: str, slice_: tuple[str, str] | None) -> Evidence:
         slice_name = "=".join(slice_) if slice_ else None
@@ -367,6 +379,18 @@ class Comparison:
                 "probably does not read METRICGATE_SEED. Equal runs count once."
             )
         return side.only(kept)
+
+
+@dataclass
+class _Turned:
+    """Positions of examples that turned: all are counted, the first are named."""
+
+    named: list[int] = field(default_factory=list)
+    count: int = 0
+
+    def add(self, positions: NDArray[np.int64]) -> None:
+        self.named += positions[: NAMED - len(self.named)].tolist()
+        self.count += len(positions)
 
 
 def _different(side: Side, columns: Sequence[str]) -> list[int]:

@@ -96,7 +96,7 @@ def flips(rule: RuleResult, found: Flips, column: str) -> str:
     """How many protected examples turned."""
     if not found.worse:
         return f"{where(rule)}: none of {found.n} examples with `{column}` turned from right to wrong"
-    count = len(found.worse)
+    count = len(found.worse) + found.unnamed_worse
     return f"{where(rule)}: {count} of {found.n} examples with `{column}` turned from right to wrong"
 
 

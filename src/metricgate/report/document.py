@@ -17,6 +17,7 @@ from metricgate.gate.verdict import RuleOutcome
 
 if TYPE_CHECKING:  # a report is read and shown without what made it
     from metricgate.comparison import Comparison, Flips
+    from metricgate.gate.reuse import Reuse
     from metricgate.gate.verdict import RuleResult, Verdict
     from metricgate.run import Run
     from metricgate.stats.inference import Parts
@@ -123,6 +124,23 @@ class FlipsInfo(_Part):
     metric: str | None = None
     worse: tuple[str, ...] = ()
     better: tuple[str, ...] = ()
+    unnamed_worse: int = 0
+    unnamed_better: int = 0
+
+    @property
+    def count_worse(self) -> int:
+        """How many got worse, those without a name here included."""
+        return len(self.worse) + self.unnamed_worse
+
+    @property
+    def count_better(self) -> int:
+        """How many got better."""
+        return len(self.better) + self.unnamed_better
+
+    @property
+    def complete(self) -> bool:
+        """Whether every id is here."""
+        return not (self.unnamed_worse or self.unnamed_better)
 
 
 @dataclass(frozen=True)
@@ -131,6 +149,20 @@ class Origin:
 
     commits_before: int
     recorded: str
+
+
+class ReuseInfo(_Part):
+    """The place of this verdict among those on the same test set; ``metricgate.gate.reuse.Reuse`` explains each field."""
+
+    test_set: str
+    count: int
+    budget: int | None = None
+    adaptivity: Literal["none", "full"] | None = None
+
+    @property
+    def spent(self) -> bool:
+        """Whether this verdict is one too many."""
+        return self.budget is not None and self.count > self.budget
 
 
 class Waiver(_Part):
@@ -160,6 +192,7 @@ class Report(_Part):
     policy_changes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     waiver: Waiver | None = None
+    reuse: ReuseInfo | None = None
 
     def waived(self, waiver: Waiver) -> Report:
         """This report with its regression accepted: exit code 1 becomes 0, nothing else is waived."""
@@ -179,6 +212,7 @@ def build(
     policy_changes: Sequence[str] = (),
     warnings: Sequence[str] = (),
     origin: Origin | None = None,
+    reuse: Reuse | None = None,
 ) -> Report:
     """Put a comparison and its verdict into one document.
 
@@ -188,6 +222,7 @@ def build(
         policy_changes: How the candidate's policy differs from the one that judged, one line each.
         warnings: What the caller has to add to the verdict's own.
         origin: Where the baseline's runs come from, if they were recorded earlier.
+        reuse: How often the test set has been asked, where that is known.
     """
     config = comparison.config
     return Report(
@@ -205,6 +240,7 @@ def build(
         policy_changed=bool(policy_changes),
         policy_changes=tuple(policy_changes),
         warnings=(*verdict.warnings, *warnings),
+        reuse=ReuseInfo(**{key: getattr(reuse, key) for key in ReuseInfo.model_fields}) if reuse else None,
     )
 
 
@@ -307,7 +343,13 @@ def _flips(comparison: Comparison) -> FlipsInfo:
     for metric in dict.fromkeys(rule.metric for rule in comparison.config.rules):
         flips: Flips | None = comparison.flips(metric)
         if flips is not None:
-            return FlipsInfo(metric=metric, worse=flips.worse, better=flips.better)
+            return FlipsInfo(
+                metric=metric,
+                worse=flips.worse,
+                better=flips.better,
+                unnamed_worse=flips.unnamed_worse,
+                unnamed_better=flips.unnamed_better,
+            )
     return FlipsInfo()
 
 

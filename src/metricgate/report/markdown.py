@@ -168,15 +168,17 @@ def _flips_title(report: Report) -> str:
     flips = report.flips
     if flips.metric is None:
         return ""
-    return f"Examples: {len(flips.worse):,} got worse, {len(flips.better):,} got better"
+    return f"Examples: {flips.count_worse:,} got worse, {flips.count_better:,} got better"
 
 
 def _flips(report: Report, limit: int) -> list[str]:
-    lines = [f"By {_prose(report.flips.metric or '')}, in most runs of each side; every id is in report.json."]
-    for word, ids in (("Worse", report.flips.worse), ("Better", report.flips.better)):
+    flips = report.flips
+    there = "every id is" if flips.complete else f"the first {max(len(flips.worse), len(flips.better)):,} ids of each are"
+    lines = [f"By {_prose(flips.metric or '')}, in most runs of each side; {there} in report.json."]
+    for word, ids, count in (("Worse", flips.worse, flips.count_worse), ("Better", flips.better, flips.count_better)):
         if not ids:
             continue
         shown = ", ".join(_code(identifier.replace("`", "'")) for identifier in ids[:limit])
-        more = f" and {len(ids) - limit:,} more" if len(ids) > limit else ""
-        lines.append(f"{word}: {shown}{more}" if shown else f"{word}: {len(ids):,}")
+        more = f" and {count - limit:,} more" if count > limit else ""
+        lines.append(f"{word}: {shown}{more}" if shown else f"{word}: {count:,}")
     return lines

@@ -58,9 +58,9 @@ def _table(report: Report, rules: list[RuleInfo]) -> str:
 
 def _flips(report: Report) -> str:
     flips = report.flips
-    lines = [f"Examples: {len(flips.worse):,} got worse, {len(flips.better):,} got better"]
-    for word, ids in (("worse", flips.worse), ("better", flips.better)):
+    lines = [f"Examples: {flips.count_worse:,} got worse, {flips.count_better:,} got better"]
+    for word, ids, count in (("worse", flips.worse, flips.count_worse), ("better", flips.better, flips.count_better)):
         if ids:
-            more = f" … and {len(ids) - 10:,} more" if len(ids) > 10 else ""
+            more = f" … and {count - 10:,} more" if count > 10 else ""
             lines.append(f"  {word}: {', '.join(plain.text(i, limit=40) for i in ids[:10])}{more}")
     return "\n".join(lines)
