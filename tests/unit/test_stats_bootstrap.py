@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from metricgate.stats import bootstrap, set_metrics
-from metricgate.stats.bootstrap import Bootstrapped
-from metricgate.stats.inference import UndecidableError
+from metricgate.stats.bootstrap import Bootstrapped, FewChanges, Resampled
+from metricgate.stats.inference import Exact, UndecidableError
 from metricgate.stats.set_metrics import Custom, Sample
 
 Array = NDArray[np.float64]
@@ -33,6 +33,12 @@ def plain(found: Bootstrapped) -> Bootstrapped:
         n=found.n,
         method=found.method,
     )
+
+
+def bca(both: Resampled, *, baseline_weight: float = 1.0) -> Bootstrapped:
+    found = both.difference(baseline_weight=baseline_weight)
+    assert isinstance(found, Bootstrapped)
+    return found
 
 
 def labels(rng: np.random.Generator, n: int, *, right: float, worse: float, positive: float = 0.4) -> tuple[Sample, Sample]:
@@ -93,7 +99,7 @@ class TestAgainstScipy:
         def difference(y: Array, c: Array, b: Array, axis: int = -1) -> Any:
             return f1(y, c, axis) - f1(y, b, axis)
 
-        found = bootstrap.paired(F1, candidate, baseline).difference()
+        found = bca(bootstrap.paired(F1, candidate, baseline))
         theirs = stats.bootstrap(
             (candidate.label, candidate.prediction, baseline.prediction),
             difference,
@@ -109,7 +115,7 @@ class TestAgainstScipy:
         rng = np.random.default_rng(7)
         n = 4 * bootstrap.BLOCKS_ABOVE
         candidate, baseline = (Sample(label=np.zeros(n), prediction=rng.lognormal(0, 1, n)) for _ in range(2))
-        found = bootstrap.paired(ERROR, candidate, baseline).difference()
+        found = bca(bootstrap.paired(ERROR, candidate, baseline))
         shift = candidate.prediction - baseline.prediction
         assert found.estimate == pytest.approx(shift.mean())
         assert found.resamples.std() == pytest.approx(shift.std() / math.sqrt(n), rel=0.03)
@@ -132,7 +138,7 @@ class TestAnswers:
     @given(st.integers(0, 2**32 - 1), st.sampled_from(["f1", "balanced_accuracy", "matthews_corrcoef"]))
     def test_interval_and_p_value_agree(self, seed: int, name: str) -> None:
         sides = labels(np.random.default_rng(seed), 300, right=0.8, worse=0.2)
-        found = bootstrap.paired(KNOWN[name], *sides, resamples=2_000).difference()
+        found = bca(bootstrap.paired(KNOWN[name], *sides, resamples=2_000))
         low, high, _ = found.interval(0.9)
         assert low < found.estimate < high
         # Resamples of a table are lumps, so an end of the interval lies between two levels.
@@ -144,27 +150,27 @@ class TestAnswers:
     @given(st.integers(0, 2**32 - 1))
     def test_the_other_way_round_it_is_the_negative(self, seed: int) -> None:
         candidate, baseline = labels(np.random.default_rng(seed), 300, right=0.8, worse=0.2)
-        one = bootstrap.paired(F1, candidate, baseline, resamples=2_000).difference()
-        other = bootstrap.paired(F1, baseline, candidate, resamples=2_000).difference()
+        one = bca(bootstrap.paired(F1, candidate, baseline, resamples=2_000))
+        other = bca(bootstrap.paired(F1, baseline, candidate, resamples=2_000))
         stderr = float(one.resamples.std())
         assert one.estimate == pytest.approx(-other.estimate)
         assert one.interval(0.9).low == pytest.approx(-other.interval(0.9).high, abs=0.5 * stderr)
 
     def test_the_same_question_has_the_same_answer(self) -> None:
         sides = labels(np.random.default_rng(1), 500, right=0.8, worse=0.1)
-        one, other = (bootstrap.paired(F1, *sides).difference() for _ in range(2))
+        one, other = (bca(bootstrap.paired(F1, *sides)) for _ in range(2))
         assert np.array_equal(one.resamples, other.resamples)
 
     def test_a_relative_limit_comes_from_the_same_draws(self) -> None:
         sides = labels(np.random.default_rng(1), 500, right=0.8, worse=0.1)
         both = bootstrap.paired(F1, *sides)
-        weighted = both.difference(baseline_weight=0.9)
+        weighted = bca(both, baseline_weight=0.9)
         assert weighted.estimate == pytest.approx(both.values[0] - 0.9 * both.values[1])
         assert np.allclose(weighted.resamples, np.sort(both.draws[0] - 0.9 * both.draws[1]))
 
     def test_a_p_value_is_never_smaller_than_the_draws_can_show(self) -> None:
         sides = labels(np.random.default_rng(1), 2_000, right=0.9, worse=0.3)
-        found = bootstrap.paired(F1, *sides).difference()
+        found = bca(bootstrap.paired(F1, *sides))
         assert found.p_value(null=1.0, alternative="less") >= 1 / (bootstrap.RESAMPLES + 1)
 
     def test_whole_clusters_are_drawn(self) -> None:
@@ -172,8 +178,8 @@ class TestAnswers:
         once = labels(np.random.default_rng(1), 500, right=0.8, worse=0.1)
         fourfold = [Sample(label=np.repeat(s.label, 4), prediction=np.repeat(s.prediction, 4)) for s in once]
         clusters = np.repeat(np.arange(500, dtype=np.int32), 4)
-        one = bootstrap.paired(F1, *once).difference()
-        other = bootstrap.paired(F1, fourfold[0], fourfold[1], clusters=clusters).difference()
+        one = bca(bootstrap.paired(F1, *once))
+        other = bca(bootstrap.paired(F1, fourfold[0], fourfold[1], clusters=clusters))
         assert other.resamples.std() == pytest.approx(one.resamples.std(), rel=0.03)
         assert other.acceleration == pytest.approx(one.acceleration, rel=1e-9)
         assert "clusters" in other.method
@@ -196,16 +202,16 @@ class TestAnswers:
         one, _ = labels(rng, 400, right=0.8, worse=0.1)
         other, _ = labels(rng, 300, right=0.8, worse=0.1)
         alone = [bootstrap.alone(F1, side) for side in (one, other)]
-        together = bootstrap.independent(*alone).difference()
+        together = bca(bootstrap.independent(*alone))
         variances = [float(side.draws[0].var()) for side in alone]
         assert together.resamples.var() == pytest.approx(sum(variances), rel=0.05)
 
     def test_weights_count(self) -> None:
         candidate, baseline = labels(np.random.default_rng(1), 500, right=0.8, worse=0.1)
         twice = np.full(500, 2.0)
-        one = bootstrap.paired(F1, candidate, baseline).difference()
+        one = bca(bootstrap.paired(F1, candidate, baseline))
         heavier = [Sample(label=s.label, prediction=s.prediction, weight=twice) for s in (candidate, baseline)]
-        assert bootstrap.paired(F1, *heavier).difference().interval(0.9) == pytest.approx(one.interval(0.9))
+        assert bca(bootstrap.paired(F1, *heavier)).interval(0.9) == pytest.approx(one.interval(0.9))
 
 
 class TestFunctionsOfTheUsers:
@@ -216,8 +222,8 @@ class TestFunctionsOfTheUsers:
             hits = (weight * label * prediction).sum()
             return float(2 * hits / ((weight * label).sum() + (weight * prediction).sum()))
 
-        ours = bootstrap.paired(F1, candidate, baseline).difference()
-        theirs = bootstrap.paired(Custom("my:f1", f1), candidate, baseline).difference()
+        ours = bca(bootstrap.paired(F1, candidate, baseline))
+        theirs = bca(bootstrap.paired(Custom("my:f1", f1), candidate, baseline))
         stderr = float(ours.resamples.std())
         assert theirs.estimate == pytest.approx(ours.estimate)
         assert theirs.interval(0.9) == pytest.approx(ours.interval(0.9), abs=0.2 * stderr)
@@ -242,6 +248,60 @@ class TestFunctionsOfTheUsers:
             bootstrap.alone(Custom("my:fragile", fragile), sample).alone()
 
 
+class TestFewChanges:
+    def changed(self, count: int, *, n: int = 3_000) -> FewChanges:
+        _, baseline = labels(np.random.default_rng(1), n, right=0.7, worse=0.3)
+        prediction = baseline.prediction.copy()
+        prediction[:count] = 1 - prediction[:count]
+        found = bootstrap.paired(F1, Sample(label=baseline.label, prediction=prediction), baseline).difference()
+        assert isinstance(found, FewChanges)
+        return found
+
+    @pytest.mark.parametrize("count", [1, 3])
+    def test_rule_out_a_large_loss_and_prove_none(self, count: int) -> None:
+        found = self.changed(count)
+        assert found.p_value(null=-0.02, alternative="greater") < 1e-3
+        assert found.p_value(null=-1e-4, alternative="greater") > 0.5
+        assert found.p_value(null=-0.02, alternative="less") == 1.0
+        assert found.p_value(null=0.02, alternative="less") < 1e-3
+
+    def test_none_at_all_is_no_difference(self) -> None:
+        _, baseline = labels(np.random.default_rng(1), 300, right=0.7, worse=0.3)
+        assert isinstance(bootstrap.paired(F1, baseline, baseline).difference(), Exact)
+
+    def test_interval_and_p_value_agree(self) -> None:
+        found = self.changed(2)
+        low, high, _ = found.interval(0.9)
+        assert low < found.estimate < high
+        assert found.p_value(null=low, alternative="greater") == pytest.approx(0.05)
+        assert found.p_value(null=high, alternative="less") == pytest.approx(0.05)
+
+    def test_no_example_adds_more_than_a_step(self) -> None:
+        """Every single prediction turned the other way moves F1 by less than what the bound takes for one."""
+        _, baseline = labels(np.random.default_rng(1), 200, right=0.7, worse=0.3)
+        found = self.changed(1, n=200)
+        before = F1.value(baseline)
+        for i in range(200):
+            prediction = baseline.prediction.copy()
+            prediction[i] = 1 - prediction[i]
+            assert abs(F1.value(Sample(label=baseline.label, prediction=prediction)) - before) <= 1.02 * found.step
+
+    def test_a_loss_at_the_limit_is_seldom_passed(self) -> None:
+        """The false-pass rate where changes are rare, over 1,000 pairs whose true difference is the limit itself."""
+        rng = np.random.default_rng(3)
+        n, turned, passed, bounded = 2_000, 0.0015, 0, 0
+        truth = (rng.random(n) < 0.5).astype(float)
+        right = Sample(label=truth, prediction=truth)
+        for _ in range(1_000):
+            worse = Sample(label=truth, prediction=np.where(rng.random(n) < turned, 1 - truth, truth))
+            found = bootstrap.paired(F1, worse, right, resamples=1_000).difference()
+            bounded += isinstance(found, FewChanges)
+            # That nothing changed is no evidence here, since the sides are known to differ.
+            passed += not isinstance(found, Exact) and found.p_value(null=-turned, alternative="greater") <= 0.05
+        assert bounded > 500
+        assert passed / 1_000 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 1_000)
+
+
 class TestWhatIsRefused:
     def test_one_example(self) -> None:
         with pytest.raises(UndecidableError, match="there is 1 example"):
@@ -251,18 +311,6 @@ class TestWhatIsRefused:
         sides = labels(np.random.default_rng(1), 30, right=0.7, worse=0.3)
         with pytest.raises(UndecidableError, match="there is 1 cluster"):
             bootstrap.paired(F1, *sides, clusters=np.zeros(30, dtype=np.int32))
-
-    def test_predictions_that_are_the_same(self) -> None:
-        _, baseline = labels(np.random.default_rng(1), 300, right=0.7, worse=0.3)
-        with pytest.raises(UndecidableError, match="no example moves the metric"):
-            bootstrap.paired(F1, baseline, baseline).difference()
-
-    def test_two_examples_that_decide(self) -> None:
-        _, baseline = labels(np.random.default_rng(1), 3_000, right=0.7, worse=0.3)
-        prediction = baseline.prediction.copy()
-        prediction[:2] = 1 - prediction[:2]
-        with pytest.raises(UndecidableError, match="too few examples decide"):
-            bootstrap.paired(F1, Sample(label=baseline.label, prediction=prediction), baseline).difference()
 
     def test_one_score_that_is_far_out(self) -> None:
         error = np.random.default_rng(1).random(300)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scipy import sparse, special
 
 from metricgate.stats.coverage import TEST_SET
-from metricgate.stats.inference import Alternative, Interval, UndecidableError, t_cdf, t_quantile
+from metricgate.stats.inference import Alternative, Exact, Inference, Interval, UndecidableError, t_cdf, t_quantile
 from metricgate.stats.set_metrics import Custom, OfSums, Sample, SetMetric, Vector
 
 RESAMPLES = 10_000
@@ -44,7 +44,11 @@ _MOST_BIAS = 1.0
 _MOST_UNDEFINED = 0.01
 _CELLS = 4_000_000
 _GROUPS = 200
-_EXACT_DRAWS = 400_000_000
+_CELL_COST = 20
+"""How many examples are drawn in the time of one binomial number."""
+_BUDGET = 2.5e9
+_COST_DENSE, _COST_SPARSE, _COST_RANKED = 5, 12, 50
+"""Nanoseconds for one example of one resample: fewer resamples of more examples, so that no rule takes many seconds."""
 
 Codes = NDArray[np.int32]
 Draw = Callable[[np.random.Generator, int], tuple[Vector, ...]]
@@ -62,6 +66,8 @@ class Resampled:
         n: The number of examples of the smallest sample.
         units: How many independent things were drawn from: examples or clusters.
         method: In words.
+        paired: Whether the samples have the same units.
+        changed: How many examples two samples differ in; None for independent samples, and where clusters are drawn.
     """
 
     values: tuple[float, ...]
@@ -71,14 +77,22 @@ class Resampled:
     units: int
     method: str
     paired: bool = True
+    changed: int | None = None
 
-    def difference(self, *, baseline_weight: float = 1.0) -> Bootstrapped:
+    def difference(self, *, baseline_weight: float = 1.0) -> Inference:
         """The first sample's metric − weight · the second's.
 
         Raises:
             UndecidableError: A few examples decide, or the metric is biased or often not defined.
         """
-        return self._combined((1.0, -baseline_weight))
+        weights = (1.0, -baseline_weight)
+        if self.changed == 0 and baseline_weight == 1.0:
+            covers = "every example has the prediction it had before"
+            return Exact(estimate=0.0, n=self.n, method="identical predictions", covers=covers)
+        if self.changed is not None and baseline_weight == 1.0 and deciding(self._shares(weights)) < LEAST_DF:
+            step = max(float(np.ptp(share)) for share in self.shares)
+            return FewChanges(estimate=self.values[0] - self.values[1], changed=self.changed, step=step, n=self.n)
+        return self._combined(weights)
 
     def alone(self) -> Bootstrapped:
         """The first sample's metric.
@@ -91,10 +105,12 @@ class Resampled:
     def _combined(self, weights: Sequence[float]) -> Bootstrapped:
         estimate = math.fsum(w * value for w, value in zip(weights, self.values, strict=False))
         draws = sum((w * draw for w, draw in zip(weights, self.draws, strict=False)), np.zeros_like(self.draws[0]))
-        parts = [w * share for w, share in zip(weights, self.shares, strict=False)]
-        shares = sum(parts[1:], parts[0]) if self.paired else np.concatenate(parts)
         scale = max(abs(value) for value in self.values)
-        return _bca(estimate, draws, shares, scale=scale, n=self.n, units=self.units, method=self.method)
+        return _bca(estimate, draws, self._shares(weights), scale=scale, n=self.n, units=self.units, method=self.method)
+
+    def _shares(self, weights: Sequence[float]) -> Vector:
+        parts = [w * share for w, share in zip(weights, self.shares, strict=False)]
+        return sum(parts[1:], parts[0]) if self.paired else np.concatenate(parts)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -249,9 +265,11 @@ def _resampled(metric: SetMetric, samples: tuple[Sample, ...], *, clusters: Code
     parts = [draw(generator, size) for size in _sizes(count, chunk)]
     draws = tuple(np.concatenate([part[side] for part in parts]) for side in range(len(samples)))
     by = "" if codes is None else " of clusters"
-    return Resampled(
-        values=values, draws=draws, shares=shares, n=n, units=units, method=f"BCa bootstrap{by}, {count:,} resamples"
-    )
+    method = f"BCa bootstrap{by}, {count:,} resamples"
+    changed = None
+    if len(samples) > 1 and codes is None:
+        changed = int(np.count_nonzero(samples[0].prediction != samples[1].prediction))
+    return Resampled(values=values, draws=draws, shares=shares, n=n, units=units, method=method, changed=changed)
 
 
 def _sizes(count: int, chunk: int) -> Iterator[int]:
@@ -281,7 +299,7 @@ def _drawing(
         width = sum(int(term.shape[1]) for term in terms)
         if sparse.issparse(terms[0]):
             cells, counts = _cells(samples, codes)
-            if len(counts) < units / 2:
+            if len(counts) < units / _CELL_COST:
                 inside = [_by_first(term, cells) for term in terms]
                 return _of_cells(metric, inside, counts), max(1, _CELLS // (len(counts) + width)), RESAMPLES
         elif units > BLOCKS_ABOVE:
@@ -304,8 +322,8 @@ def _drawing(
             multiplicities = multiplicities[:, whole]
         return tuple(statistic(multiplicities) for statistic in statistics)
 
-    cost = units * (5 if isinstance(metric, OfSums) else 20)
-    return draw, max(1, _CELLS // (n + width)), _EXACT_DRAWS * 5 // cost
+    cost = _COST_RANKED if not isinstance(metric, OfSums) else _COST_SPARSE if sparse.issparse(terms[0]) else _COST_DENSE
+    return draw, max(1, _CELLS // (n + width)), int(_BUDGET / (n * cost))
 
 
 def _of_terms(metric: OfSums, terms: NDArray[np.float64] | sparse.csr_array) -> Callable[[Vector], Vector]:
@@ -381,6 +399,46 @@ def _of_blocks(metric: OfSums, terms: Sequence[NDArray[np.float64]], shares: tup
     return draw
 
 
+@dataclass(frozen=True, kw_only=True)
+class FewChanges:
+    """A difference that a few examples make, too few for their spread to be known; what it can't be is known all the same.
+
+    No example adds more than ``step`` to the difference, so that a true difference beyond δ needs at least δ/step changed
+    examples a sample, on average. That so few changed shows with Poisson's distribution that there are not that many::
+
+        p = P(Poisson(δ/step) <= changed)
+
+    It can show that nothing much was lost, and never that something was.
+    """
+
+    estimate: float
+    changed: int
+    step: float
+    n: int
+    method: str = "Poisson bound, few predictions changed"
+    covers: str = f"{TEST_SET} only"
+    df: float = math.inf
+
+    def interval(self, level: float) -> Interval:
+        """±step · the largest number of changes that ``changed`` leaves possible."""
+        most = float(special.gammainccinv(self.changed + 1, (1 - level) / 2)) * self.step
+        return Interval(-most, most, level)
+
+    def p_value(self, *, null: float, alternative: Alternative) -> float:
+        """1 where the alternative would have to be shown by changes themselves."""
+        beyond = -null if alternative == "greater" else null
+        return float(special.pdtr(self.changed, beyond / self.step)) if beyond > 0 else 1.0
+
+
+def deciding(shares: Vector) -> float:
+    """Degrees of freedom of a variance that is estimated from these, 2n/(κ − 1): about twice the number that decide."""
+    squares = float(np.dot(shares, shares))
+    if squares == 0:
+        return 0.0
+    relative = shares**2 / squares
+    return 2.0 / max(float(np.dot(relative, relative)) - 1 / len(shares), 1e-300)
+
+
 def _bca(estimate: float, draws: Vector, shares: Vector, *, scale: float, n: int, units: int, method: str) -> Bootstrapped:
     defined = np.isfinite(draws)
     undefined = int(len(draws) - defined.sum())
@@ -389,8 +447,7 @@ def _bca(estimate: float, draws: Vector, shares: Vector, *, scale: float, n: int
     squares = float(np.dot(shares, shares))
     if squares <= (1e-12 * scale) ** 2 / units:
         raise UndecidableError("no example moves the metric: there is no variance to judge by")
-    fourth = float(np.sum(shares**4)) * len(shares) / squares**2
-    df = min(units - 1.0, 2 * len(shares) / max(fourth - 1, 1e-9))
+    df = min(units - 1.0, deciding(shares))
     if df < LEAST_DF:
         raise UndecidableError(
             f"too few examples decide: as many as {max(df / 2, 1):.0f} would; {LEAST_DF / 2:.0f} are the least"
