@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
+
+from metricgate.stats import tails
 
 Alternative = Literal["greater", "less"]
 
 ROUNDING = 1e-12
 """Relative to the size of the numbers: what differs by no more is equal."""
+
+LARGEST = 1e140
+"""Of a standard error, and its inverse the smallest: beyond, squares and their ratios leave the range of numbers."""
 
 
 class UndecidableError(ValueError):
@@ -62,10 +65,17 @@ class Inference(Protocol):
 
 
 class Component(NamedTuple):
-    """One independent part of a variance: an estimate and its degrees of freedom. Subtracted parts are negative."""
+    """One independent part of a variance: an estimate and its degrees of freedom. Subtracted parts are negative.
+
+    Attributes:
+        variance: In the unit of the scores, squared.
+        df: Its degrees of freedom.
+        third: The third central moment of the same part of the estimate, for a mean Σ (x_i − x̄)³ / n³; 0 where it is unknown.
+    """
 
     variance: float
     df: float
+    third: float = 0.0
 
 
 class Parts(NamedTuple):
@@ -86,6 +96,23 @@ class Parts(NamedTuple):
 class Student:
     """An estimate whose error, divided by its standard error, follows Student's t.
 
+    The mean of skewed scores doesn't: with 30 exponential ones t rejects at the lower end twice as often as it says. There the
+    larger of two p-values counts, that of t and that of t straightened by Hall's transformation, so that nothing is rejected
+    that t would not reject.
+
+    Attributes:
+        estimate: In the unit of the scores.
+        stderr: Its standard error.
+        df: Degrees of freedom.
+        n: The number of test examples, or of runs where there are none.
+        method: The method's name.
+        covers: What the interval covers.
+        parts: Where the variance comes from.
+        skewness: Of the estimate, not of the scores: that of scores over √n.
+
+    Raises:
+        UndecidableError: A number is not finite, or the standard error not positive.
+
     >>> result = Student(estimate=-0.02, stderr=0.005, df=40.0, n=1000, method="paired t", covers="test set")
     >>> [round(bound, 4) for bound in result.interval(0.95)[:2]]
     [-0.0301, -0.0099]
@@ -100,23 +127,32 @@ class Student:
     method: str
     covers: str
     parts: Parts | None = None
+    skewness: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.estimate) and math.isfinite(self.stderr) and self.stderr > 0 and self.df > 0):
-            raise UndecidableError(
-                "the scores are too large or too small to compute with: "
-                f"the estimate is {self.estimate:.3g}, its standard error {self.stderr:.3g}"
-            )
+        if not (math.isfinite(self.estimate) and 1 / LARGEST < self.stderr < LARGEST and self.df > 0):
+            raise UndecidableError("the scores are too large or too small to compute with")
 
     def interval(self, level: float) -> Interval:
-        """estimate ± t · standard error."""
-        half = float(t_quantile(0.5 + level / 2, df=self.df)) * self.stderr
-        return Interval(self.estimate - half, self.estimate + half, level)
+        """estimate ± t · standard error, wider on the side where skewness makes t reject too easily."""
+        quantile = self._quantile((1 - level) / 2)
+        below = max(quantile, tails.bent(quantile, skewness=self.skewness))
+        above = max(quantile, tails.bent(quantile, skewness=-self.skewness))
+        return Interval(self.estimate - below * self.stderr, self.estimate + above * self.stderr, level)
 
     def p_value(self, *, null: float, alternative: Alternative) -> float:
-        """P(T > t) or P(T < t), t = (estimate − null) / standard error."""
-        t = (self.estimate - null) / self.stderr
-        return t_cdf(-t if alternative == "greater" else t, df=self.df)
+        """P(T > t) or P(T < t), t = (estimate − null) / standard error; the larger of that and the straightened one."""
+        sign = 1.0 if alternative == "greater" else -1.0
+        t = sign * (self.estimate - null) / self.stderr
+        if self.skewness == 0:
+            return self._upper_tail(t)
+        return max(self._upper_tail(t), self._upper_tail(tails.straightened(t, skewness=sign * self.skewness)))
+
+    def _upper_tail(self, t: float) -> float:
+        return t_cdf(-t, df=self.df)
+
+    def _quantile(self, tail: float) -> float:
+        return -t_quantile(tail, df=self.df)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,25 +192,21 @@ class Crossed(Student):
     training: Component
     counted_twice: float = 0.0
 
-    def interval(self, level: float) -> Interval:
-        """All values that the test doesn't reject at 1 − level, two-sided."""
+    def _quantile(self, tail: float) -> float:
         from scipy import optimize  # a tenth of a second that only this needs
 
-        tail = (1 - level) / 2
+        if tail >= 0.5:
+            return 0.0
         widest = 2.0
-        while self._tail(widest * self.stderr) > tail:
+        while self._upper_tail(widest) > tail:
             widest *= 2
-        half = float(optimize.brentq(lambda t: self._tail(t * self.stderr) - tail, 0.0, widest, rtol=1e-12)) * self.stderr
-        return Interval(self.estimate - half, self.estimate + half, level)
+        return float(optimize.brentq(lambda t: self._upper_tail(t) - tail, 0.0, widest, rtol=1e-12))
 
-    def p_value(self, *, null: float, alternative: Alternative) -> float:
-        """The mixture's tail beyond the distance from the null."""
-        distance = self.estimate - null
-        tail = self._tail(abs(distance))
-        return tail if (distance > 0) == (alternative == "greater") else 1 - tail
-
-    def _tail(self, distance: float) -> float:
-        seeds, k = self.training
+    def _upper_tail(self, t: float) -> float:
+        if t < 0:
+            return 1 - self._upper_tail(-t)
+        distance = t * self.stderr
+        seeds, k = self.training.variance, self.training.df
         known = max(self.examples.variance - self.counted_twice, 0.0)
         tail = self._averaged(distance, chi2_df=k)
         if k < 2 or known == 0:
@@ -184,11 +216,11 @@ class Crossed(Student):
         return (1 - weight) * tail + weight * self._averaged(distance, chi2_df=k + 2)
 
     def _averaged(self, distance: float, *, chi2_df: float) -> float:
-        chi2, weights = _chi_square(chi2_df)
+        chi2, weights = tails.chi_square(chi2_df)
         beyond = np.maximum(self.training.variance * self.training.df / chi2 - self.counted_twice, 0.0)
         total = self.examples.variance + beyond
         df = self.examples.df * np.square(total / self.examples.variance)
-        return float(np.dot(weights, _t_cdf(-distance / np.sqrt(total), df)))
+        return float(np.dot(weights, tails.t_upper(distance / np.sqrt(total), df=df)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,8 +261,8 @@ def satterthwaite(components: Sequence[Component], *, floor: float = 0.0) -> Com
         components: The parts; subtracted parts have a negative variance and count in the denominator as they are.
         floor: The sum is never smaller than this.
     """
-    if not all(math.isfinite(part.variance) for part in components):
-        raise UndecidableError("the scores are too large to compute with: their variance is infinite")
+    if not all(abs(part.variance) < LARGEST**2 for part in components):
+        raise UndecidableError("the scores are too large to compute with")
     if len(components) == 1 and 0 < components[0].variance >= floor:
         return components[0]
     total = max(math.fsum(part.variance for part in components), floor)
@@ -274,41 +306,27 @@ def combined(
         parts.append(Component(-counted_twice.variance, counted_twice.df))
     sources = Parts(tuple(examples), training, counted_twice)
     total = satterthwaite(parts, floor=math.fsum(part.variance for part in examples))
+    stderr = math.sqrt(total.variance)
+    third = math.fsum(part.third for part in examples)
+    skewness = third / total.variance / stderr if third else 0.0
     of_examples = satterthwaite(examples) if any(part.variance > 0 for part in examples) else None
     if of_examples is not None and training is not None and training.variance > 0 and math.isfinite(training.df):
         return Crossed(
             estimate=estimate,
-            stderr=math.sqrt(total.variance),
+            stderr=stderr,
             df=total.df,
             n=n,
             method=method,
             covers=covers,
+            parts=sources,
+            skewness=skewness,
             examples=of_examples,
             training=training,
             counted_twice=counted_twice.variance if counted_twice is not None else 0.0,
-            parts=sources,
         )
-    stderr = math.sqrt(total.variance)
-    return Student(estimate=estimate, stderr=stderr, df=total.df, n=n, method=method, covers=covers, parts=sources)
-
-
-_NODES = 161
-"""Of the integral over a chi-square; with half as many nothing changes by more than 1e-6 of itself."""
-
-
-@functools.lru_cache(maxsize=128)
-def _chi_square(df: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Nodes and weights of an average over a chi-square: the trapezoidal rule in its logarithm."""
-    low, high = (2 * float(special.gammaincinv(df / 2, 1e-13)), 2 * float(special.gammainccinv(df / 2, 1e-16)))
-    logarithms = np.linspace(math.log(low), math.log(high), _NODES)
-    nodes = np.exp(logarithms)
-    exponents = (df * logarithms - nodes) / 2
-    weights = np.exp(exponents - exponents.max())
-    return nodes, weights / weights.sum()
-
-
-def _t_cdf(t: NDArray[np.float64], df: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.where(np.isinf(df), special.ndtr(t), special.stdtr(df, t))
+    return Student(
+        estimate=estimate, stderr=stderr, df=total.df, n=n, method=method, covers=covers, parts=sources, skewness=skewness
+    )
 
 
 def t_cdf(t: float, *, df: float) -> float:
