@@ -9,6 +9,7 @@ rows is read without the rest, and nothing that was read is kept but the codes o
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,22 +44,36 @@ class Groups:
     codes: Codes
     names: tuple[str, ...]
 
+    @functools.cached_property
+    def sizes(self) -> NDArray[np.int64]:
+        """(names,), how many examples have each value."""
+        counts = np.zeros(len(self.names), dtype=np.int64)
+        for start in range(0, len(self.codes), RANGE):
+            counts += np.bincount(self.codes[start : start + RANGE], minlength=len(counts))
+        return counts
+
 
 @dataclass(frozen=True)
 class Alignment:
     """How the rows of one table find their examples in another.
 
     Attributes:
-        order: (n,), for each row of the first table its position in the other; None when the ids are not the same set.
+        order: (n,), for each row of the first table its position in the other; None where the rows of both are the same
+            examples one after another, and where the ids are not the same set.
         missing: How many ids of the first table the other lacks.
         extra: How many ids only the other has.
         examples: A few of them, the missing ones first.
     """
 
-    order: NDArray[np.int64] | None
+    order: NDArray[np.unsignedinteger[Any]] | None = None
     missing: int = 0
     extra: int = 0
     examples: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether the ids are the same set."""
+        return not (self.missing or self.extra)
 
 
 @dataclass(frozen=True)
@@ -120,13 +135,13 @@ class ScoreTable:
             InputError: The column is not there, or a value is missing, NaN, infinite or not a number.
         """
         found = self._column(column)
-        scores = np.empty((self.n if stop is None else stop) - start, dtype=np.float64)
-        for place, read in self._ranges(f"{found.number} AS v", start, start + len(scores)):
-            values = read["v"]
-            if np.ma.getmaskarray(values).any() or not np.isfinite(np.ma.getdata(values)).all():
+        parts = []
+        for _, read in self._ranges(f"{found.number} AS v", start, self.n if stop is None else stop):
+            values = np.ma.getdata(read["v"])
+            if np.ma.is_masked(read["v"]) or not np.isfinite(values).all():
                 raise self._unusable_score(found)
-            scores[place - start : place - start + len(values)] = np.ma.getdata(values)
-        return scores
+            parts.append(values)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def groups(self, column: str) -> Groups:
         """The values of a column as groups.
@@ -159,13 +174,15 @@ class ScoreTable:
         """
         mine, theirs = self._needed_ids(), other._needed_ids()
         if self is other or (self.n == other.n and self._side_by_side(other)):
-            return Alignment(_frozen(np.arange(self.n, dtype=np.int64)))
+            return Alignment()
         pairs = self._file.arrays(
             f"SELECT a.p AS a, b.p AS b FROM ({mine.numbered}) a JOIN ({theirs.numbered}) b ON a.id = b.id"
         )
-        order = np.full(self.n, -1, dtype=np.int64)
+        # The last value of the type says that there is none.
+        order = np.full(self.n, -1).astype(np.min_scalar_type(other.n))
+        nowhere = np.iinfo(order.dtype).max
         order[pairs["a"]] = pairs["b"]
-        missing = np.flatnonzero(order < 0)
+        missing = np.flatnonzero(order == nowhere)
         if len(missing) == 0 and other.n == self.n:
             return Alignment(_frozen(order))
         extra = np.setdiff1d(np.arange(other.n), order)
@@ -222,15 +239,34 @@ class ScoreTable:
             where = f"{POSITION} >= {place} AND {POSITION} < {end}"
             yield place, self._file.arrays(f"SELECT {expressions} FROM {self._file.source} WHERE {where}")
 
+    def _whole(self, column: Column) -> Iterator[NDArray[np.int64]]:
+        """A column of whole numbers, some rows at a time; masked where there are nulls."""
+        for _, read in self._ranges(f"CAST({column.value} AS BIGINT) AS v", 0, self.n):
+            yield read["v"]
+
+    def _ascend(self, column: Column) -> bool:
+        """Whether each number is larger than the one before: then none is there twice, and nothing has to be kept to know."""
+        last = None
+        for values in self._whole(column):
+            if np.ma.is_masked(values) or not (values[1:] > values[:-1]).all() or (last is not None and values[0] <= last):
+                return False
+            last = values[-1]
+        return True
+
     def _side_by_side(self, other: ScoreTable) -> bool:
         """Whether both tables have the same ids in the same order."""
         one, two = self._needed_ids(), other._needed_ids()
+        if one.column.whole and two.column.whole:
+            ranges = zip(self._whole(one.column), other._whole(two.column), strict=True)
+            return all(np.array_equal(mine, theirs) for mine, theirs in ranges)
         both = f"({one.values}) a POSITIONAL JOIN ({two.values}) b"
         return not self._file.rows(f"SELECT 1 FROM {both} WHERE a.id IS DISTINCT FROM b.id LIMIT 1")
 
     def _read_ids(self, column: Column) -> _Ids:
         values = f"SELECT {column.text} AS id FROM {self._file.source}"
         numbered = f"SELECT {POSITION} AS p, {column.text} AS id FROM {self._file.source}"
+        if column.whole and self._ascend(column):
+            return _Ids(column, values, numbered)
         hashes = np.empty(self.n, dtype=np.uint64)
         for place, read in self._ranges(f"hash({column.text}) AS hashes, {column.text} IS NULL AS missing", 0, self.n):
             if read["missing"].any():
@@ -243,7 +279,7 @@ class ScoreTable:
         # Equal ids have equal hashes, so only equal hashes need a look at the ids.
         hashes.sort()
         if any(
-            (hashes[at + 1 : at + RANGE + 1] == hashes[at : at + RANGE][: len(hashes) - at - 1]).any()
+            (hashes[at + 1 : at + RANGE + 1] == hashes[at : at + RANGE][: self.n - at - 1]).any()
             for at in range(0, self.n, RANGE)
         ):
             self._check_unique(column, numbered)

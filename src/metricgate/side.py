@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ class Side:
         self.runs = tuple(runs)
         self.label = label
         self.tables: tuple[ScoreTable, ...] = ()
-        self.orders: tuple[NDArray[np.int64] | None, ...] = ()
+        self.orders: tuple[NDArray[np.unsignedinteger[Any]] | None, ...] = ()
         self.mismatch = ""
         self.aligned = False
         self._matrices: dict[str, Scores] = {}
@@ -46,7 +47,7 @@ class Side:
         orders = []
         for table in tables:
             alignment = first.align(table)
-            if alignment.order is None:
+            if not alignment.complete:
                 if reference is None:
                     raise InputError(
                         f"its test set is not that of {first.path}: {_difference(alignment.missing, alignment.extra)}",
@@ -58,7 +59,7 @@ class Side:
                 self.mismatch = _difference(alignment.extra, alignment.missing, alignment.examples)
                 self.orders = ()
                 return
-            orders.append(None if _in_order(alignment.order) else alignment.order)
+            orders.append(alignment.order)
         self.orders = tuple(orders)
         self.aligned = reference is not None
 
@@ -158,7 +159,7 @@ class Side:
         groups = self.groups(column)
         if name not in groups.names:
             return None
-        return int(np.count_nonzero(groups.codes == groups.names.index(name)))
+        return int(groups.sizes[groups.names.index(name)])
 
     def disagreements(self, other: Side, column: str) -> int:
         """How many examples have another value of a column on the other side; both are in one order."""
@@ -183,10 +184,6 @@ class Side:
             stderr=float(np.sqrt(np.mean(np.square(stderrs)))) if len(stderrs) == len(known) else None,
             n=min(sizes) if len(sizes) == len(known) else None,
         )
-
-
-def _in_order(order: NDArray[np.int64]) -> bool:
-    return bool((order == np.arange(len(order))).all())
 
 
 def _difference(missing: int, extra: int, examples: Iterable[str] = ()) -> str:

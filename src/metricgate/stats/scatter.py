@@ -165,9 +165,9 @@ class Scatter:
     Attributes:
         runs: The number of runs of each side.
         n: (G,), examples.
-        means: (G, P), of the columns.
+        anchors: (G, P + K), numbers near the means of the columns, and of x_ki − x̄_i for the runs of both sides.
+        rests: (G, P + K), what the means are beyond their anchors: so the mean of numbers near a billion keeps its digits too.
         products: (G, …), sums of products of the centred columns: each with itself, and the first with the last.
-        offsets: (G, K), the mean over examples of x_ki − x̄_i, for the runs of both sides.
         residuals: (G, sides), Σ (x_ki − x̄_k − x̄_i + x̄)².
         odd: (G, sides), whether there is a score that is neither 0 nor 1.
         unlike: (G, sides), whether there is an example that not all runs of a side score alike.
@@ -179,9 +179,9 @@ class Scatter:
 
     runs: tuple[int, ...]
     n: NDArray[np.int64]
-    means: Scores
+    anchors: Scores
+    rests: Scores
     products: Scores
-    offsets: Scores
     residuals: Scores
     odd: NDArray[np.bool_]
     unlike: NDArray[np.bool_]
@@ -197,9 +197,9 @@ class Scatter:
         return cls(
             runs=tuple(runs),
             n=np.zeros(groups, dtype=np.int64),
-            means=np.zeros((groups, columns)),
+            anchors=np.zeros((groups, columns + sum(runs))),
+            rests=np.zeros((groups, columns + sum(runs))),
             products=np.zeros((groups, len(_factors(columns)[0]))),
-            offsets=np.zeros((groups, sum(runs))),
             residuals=np.zeros((groups, sides)),
             odd=np.zeros((groups, sides), dtype=np.bool_),
             unlike=np.zeros((groups, sides), dtype=np.bool_),
@@ -248,17 +248,18 @@ class Scatter:
         with np.errstate(divide="ignore", invalid="ignore"):
             share = np.where(n > 0, other.n / n, 0.0)
         cross = self.n * share
-        apart = other.means - self.means
-        left, right = _factors(self.means.shape[1])
-        offsets_apart = other.offsets - self.offsets
+        apart = (other.anchors - self.anchors) + (other.rests - self.rests)
+        first = self.n == 0
+        columns = _columns(len(self.runs))
+        left, right = _factors(columns)
         both = self.few.keys() & other.few.keys()
         return replace(
             self,
             n=n,
-            means=self.means + apart * share[:, None],
+            anchors=np.where(first[:, None], other.anchors, self.anchors),
+            rests=np.where(first[:, None], other.rests, self.rests + apart * share[:, None]),
             products=self.products + other.products + apart[:, left] * apart[:, right] * cross[:, None],
-            offsets=self.offsets + offsets_apart * share[:, None],
-            residuals=self.residuals + other.residuals + self._by_side(np.square(offsets_apart)) * cross[:, None],
+            residuals=self.residuals + other.residuals + self._by_side(np.square(apart[:, columns:])) * cross[:, None],
             odd=self.odd | other.odd,
             unlike=self.unlike | other.unlike,
             changed=self.changed | other.changed,
@@ -282,9 +283,9 @@ class Scatter:
                 replace(
                     self,
                     n=self.n[at],
-                    means=self.means[at],
+                    anchors=self.anchors[at],
+                    rests=self.rests[at],
                     products=self.products[at],
-                    offsets=self.offsets[at],
                     residuals=self.residuals[at],
                     odd=self.odd[at],
                     unlike=self.unlike[at],
@@ -297,12 +298,12 @@ class Scatter:
 
     def sample(self, group: int = 0, *, side: int = 0) -> Sample:
         """What one group says of one side."""
-        weights = [0.0] * self.means.shape[1]
+        weights = [0.0] * _columns(len(self.runs))
         weights[side + (len(self.runs) > 1)] = 1.0
-        start = sum(self.runs[:side])
+        start = len(weights) + sum(self.runs[:side])
         return Sample(
             spread=self.spread(group, weights, sizes=(side + (len(self.runs) > 1),)),
-            offsets=self.offsets[group, start : start + self.runs[side]],
+            offsets=(self.anchors + self.rests)[group, start : start + self.runs[side]],
             residual=float(self.residuals[group, side]),
             binary=not self.odd[group, side],
             alike=not self.unlike[group, side],
@@ -343,11 +344,17 @@ class Scatter:
         clustered = _weighted(sums[at].T[asked], w[asked]) if squares else np.zeros(at.stop - at.start)
         return replace(spread, sizes=cluster_sizes[at], sums=clustered, members=members)
 
+    @property
+    def means(self) -> Scores:
+        """(G, P), of the columns."""
+        means: Scores = (self.anchors + self.rests)[:, : _columns(len(self.runs))]
+        return means
+
     @functools.cached_property
     def _consolidated(self) -> tuple[NDArray[np.int64], NDArray[np.int64], Scores]:
         """Keys, sizes and sums of all clusters, centred by the means of their groups."""
         if not self.clusters:
-            return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty((0, self.means.shape[1]))
+            return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty((0, _columns(len(self.runs))))
         keys, where = np.unique(np.concatenate([one.keys for one in self.clusters]), return_inverse=True)
         sizes = np.concatenate([one.sizes for one in self.clusters])
         sums = np.concatenate(
@@ -381,19 +388,15 @@ class _Batch:
         averages = [side[0] if len(side) == 1 else side.mean(axis=0) for side in self.sides]
         columns = averages if len(averages) == 1 else [averages[0] - averages[1], *averages]
         blank.n[self.there] = self.counts
-        centred = []
-        for index, column in enumerate(columns):
-            blank.means[self.there, index], deviations = self._centred(column)
-            centred.append(deviations)
+        centred = [self._centred(column, blank, index) for index, column in enumerate(columns)]
         for index, (left, right) in enumerate(zip(*_factors(len(columns)), strict=True)):
             blank.products[self.there, index] = self._sums(centred[left] * centred[right])
-        row = 0
+        row = len(columns)
         for index, (side, average) in enumerate(zip(self.sides, averages, strict=True)):
             blank.odd[self.there, index] = self._any(functools.reduce(np.logical_or, map(_is_odd, side)))
             for run in side if len(side) > 1 else ():
                 blank.unlike[self.there, index] |= self._any(run != side[0])
-                blank.offsets[self.there, row], deviations = self._centred(run - average)
-                blank.residuals[self.there, index] += self._sums(np.square(deviations))
+                blank.residuals[self.there, index] += self._sums(np.square(self._centred(run - average, blank, row)))
                 row += 1
             row += len(side) == 1
         if len(self.sides) == 2 and blank.runs[0] == blank.runs[1]:
@@ -404,14 +407,13 @@ class _Batch:
             return blank
         return replace(blank, clusters=(self._clustered(blank, centred, self.clusters),))
 
-    def _centred(self, column: Scores) -> tuple[Scores, Scores]:
-        """The mean of each group, and the deviations from it. Twice, so that an offset costs no digits."""
-        mean = np.zeros(len(self.counts))
-        for _ in range(2):
-            correction = self._sums(column) / self.counts
-            mean += correction
-            column = column - np.repeat(correction, self.counts)
-        return mean, column
+    def _centred(self, column: Scores, blank: Scatter, index: int) -> Scores:
+        """The deviations from the mean of each group; the mean goes into ``blank``."""
+        anchor = self._sums(column) / self.counts
+        column = column - np.repeat(anchor, self.counts)
+        rest = self._sums(column) / self.counts
+        blank.anchors[self.there, index], blank.rests[self.there, index] = anchor, rest
+        return column - np.repeat(rest, self.counts)
 
     def _sums(self, column: Scores) -> Scores:
         return np.add.reduceat(column, self.starts)

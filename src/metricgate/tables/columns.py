@@ -28,6 +28,7 @@ class Column:
         value: SQL of the value, cheap to compare: equal where the text is equal; null where there is none.
         text: SQL of the value as text; null where there is none. NaN in a floating-point column counts as none.
         number: SQL of the value as a DOUBLE, true as 1; null where there is none or it is not a number.
+        whole: Whether the values are stored as whole numbers of at most eight bytes.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Column:
     value: str
     text: str
     number: str
+    whole: bool = False
 
 
 @dataclass(frozen=True)

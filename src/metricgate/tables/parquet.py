@@ -9,6 +9,7 @@ from pathlib import Path
 from metricgate.tables import columns, engine
 from metricgate.tables.columns import Column, Kind, Scan
 
+_WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
 _FLOATS = ("FLOAT", "DOUBLE")
 _NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "DECIMAL", *_FLOATS)
 
@@ -65,4 +66,4 @@ def _typed(name: str, stored: str, type_: str) -> Column:
     if type_ in _FLOATS:
         text = f"CASE WHEN isnan({stored}) THEN NULL ELSE {text} END"
     number = f"CAST({stored} AS DOUBLE)" if kind != "text" else "CAST(NULL AS DOUBLE)"
-    return Column(name, kind, value, text, number)
+    return Column(name, kind, value, text, number, whole=type_ in _WHOLE)
