@@ -463,7 +463,7 @@ class TestMistakes:
         assert f"{file}: can't be read as .parquet" in said
         assert "metricgate-" not in said.replace(str(file), "")
 
-    @pytest.mark.parametrize(("row", "values"), [("b", 1), ("b,1,2", 3)])
+    @pytest.mark.parametrize(("row", "values"), [("b", 1), ("b,1,2", 3), ("b,1,", 3), ("b,1,,", 4)])
     def test_a_csv_row_with_too_few_or_too_many_values(self, tmp_path: Path, row: str, values: int) -> None:
         file = tmp_path / "scores.csv"
         file.write_text(f'example_id,loss\n"a\nb",1\n\n{row}\n')

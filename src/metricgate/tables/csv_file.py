@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import mmap
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,6 +40,9 @@ def scan(path: Path, link: Path) -> Scan:
         )
     except duckdb.Error as error:
         raise _mistake(path, len(names)) or error from None
+    # The engine overlooks empty values beyond the last column.
+    if _a_line_ends_with_a_comma(path) and (mistake := _mistake(path, len(names))):
+        raise mistake
     # DuckDB reads 1_000 as a thousand, which is no number in a CSV file to anyone else.
     numbers = [
         f"CASE WHEN contains(c{i}, '_') THEN NULL ELSE coalesce(TRY_CAST(c{i} AS DOUBLE), "
@@ -55,6 +60,11 @@ def line(path: Path, row: int) -> int | None:
             if number == row + 1:
                 return first
     return None
+
+
+def _a_line_ends_with_a_comma(path: Path) -> bool:
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return re.search(rb",\r?(?:\n|\Z)", content) is not None
 
 
 def _rows(path: Path, *, strict: bool = False) -> Iterator[tuple[int, list[str]]]:
