@@ -95,7 +95,14 @@ def _compare(options: argparse.Namespace) -> int:
     from metricgate.report import document, markdown, terminal
 
     config = config_file.load(options.config)
-    report = pipeline.compare(options.candidate, options.baseline, config=config, history=options.history)
+    verdicts = None
+    if options.store is not None:
+        from metricgate import recording
+
+        verdicts = recording.verdicts(options.config, store=options.store, environ=os.environ)
+    report = pipeline.compare(options.candidate, options.baseline, config=config, history=options.history, verdicts=verdicts)
+    if options.store is not None:
+        sys.stderr.write(recording.note(options.config, report, store=options.store, environ=os.environ))
     for path, text in ((options.json, document.to_json), (options.markdown, markdown.render)):
         if path is not None:
             _write(path, text(report))

@@ -56,6 +56,11 @@ def parser() -> argparse.ArgumentParser:
     compare.add_argument(
         "--history", type=Path, metavar="FOLDER", help="recorded runs of the main branch, for the training noise"
     )
+    compare.add_argument(
+        "--store",
+        metavar="FOLDER",
+        help="count this verdict on the test set there: a folder, or `branch` (default: not counted)",
+    )
     compare.add_argument("--json", type=Path, metavar="FILE", help="write report.json (- is standard output)")
     compare.add_argument("--markdown", type=Path, metavar="FILE", help="write the report as Markdown (- is standard output)")
 

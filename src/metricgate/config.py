@@ -238,6 +238,28 @@ class Rule(_Section):
         return Limit(0.0 if isinstance(value, str) else float(value))
 
 
+class Reuse(_Section):
+    """How often one test set may be asked. Verdicts are counted by its fingerprint, where the baselines are kept."""
+
+    budget: Annotated[int, pydantic.Field(ge=1)] | None = None
+    """How many verdicts one test set may give. Without it, and without `tolerance`, they are only counted."""
+    tolerance: Annotated[float, pydantic.Field(gt=0, lt=1)] | None = None
+    """Instead of `budget`: as many as keep every difference of two shares within this, by the bounds of ease.ml/ci."""
+    reliability: Annotated[float, pydantic.Field(gt=0, lt=1)] = 0.99
+    """With `tolerance`: the probability that all of them are."""
+    adaptivity: Literal["none", "full"] = "full"
+    """With `tolerance`: whether later changes are written by people who saw earlier verdicts (full), or not (none)."""
+    on_exhausted: Outcome = "fail"
+    """What a spent budget means: `fail` lets nothing pass (exit code 3), `warn` says so, `pass` only counts."""
+
+    @pydantic.model_validator(mode="after")
+    def _one_budget(self) -> Reuse:
+        if self.budget is not None and self.tolerance is not None:
+            message = "budget and tolerance both say how many verdicts there may be; give one of them"
+            raise ValueError(message)
+        return self
+
+
 class Gate(_Section):
     """The policy: what is allowed, and how sure a verdict has to be."""
 
@@ -251,6 +273,8 @@ class Gate(_Section):
     """What the verdict is when there is nothing to compare with."""
     on_not_comparable: Outcome = "fail"
     """What the verdict is when the test set changed, or a metric or slice vanished."""
+    reuse: Reuse = Reuse()
+    """How often one test set may be asked."""
     rules: (
         Annotated[tuple[Rule, ...], pydantic.AfterValidator(_not_empty), pydantic.Field(json_schema_extra={"minItems": 1})]
         | None

@@ -85,6 +85,7 @@ def compare(
     policy_changes: Sequence[str] = (),
     warnings: Sequence[str] = (),
     origin: Origin | None = None,
+    verdicts: Mapping[str, int] | None = None,
 ) -> Report:
     """Compare a candidate with its baseline and judge it.
 
@@ -96,6 +97,7 @@ def compare(
         policy_changes: How the candidate's own policy differs, for the report.
         warnings: More to tell in the report.
         origin: Where the baseline's runs come from, if they were recorded earlier.
+        verdicts: How many verdicts each test set has given, by its fingerprint; None where that is not known.
 
     Raises:
         UsageError: A path does not exist, or there is no candidate.
@@ -103,7 +105,7 @@ def compare(
     """
     from metricgate import formats
     from metricgate.comparison import Comparison
-    from metricgate.gate import judge
+    from metricgate.gate import judge, reuse
     from metricgate.report import document
 
     column = config.scores.id
@@ -120,5 +122,12 @@ def compare(
     judged = {run.where.resolve() for run in (*candidate_runs, *baseline_runs)}
     earlier = [run for run in history_runs if run.where.resolve() not in judged]
     comparison = Comparison(candidate_runs, baseline_runs, history=earlier, config=config)
-    verdict = judge.judge(comparison)
-    return document.build(comparison, verdict, policy_changes=policy_changes, warnings=warnings, origin=origin)
+    used, uncounted = reuse.found(comparison, verdicts)
+    return document.build(
+        comparison,
+        reuse.applied(judge.judge(comparison), used),
+        policy_changes=policy_changes,
+        warnings=(*warnings, *uncounted),
+        origin=origin,
+        reuse=used,
+    )

@@ -17,6 +17,7 @@ from metricgate.report import document
 if TYPE_CHECKING:
     from metricgate.github.api import Repository
     from metricgate.github.comments import When
+    from metricgate.report.document import Report
 
 
 def record(config: Path, runs: Path | None, *, store: str | None, commit: str | None, environ: Mapping[str, str]) -> str:
@@ -77,6 +78,22 @@ def find(
         "recorded": found.recorded.isoformat(),
     }
     return json.dumps(told, indent=2) + "\n"
+
+
+def verdicts(config: Path, *, store: str | None, environ: Mapping[str, str]) -> dict[str, int]:
+    """How many verdicts each test set has given, by its fingerprint."""
+    loaded = _loaded(config, store=store)
+    return _store(loaded, config.parent.absolute(), environ).verdicts(loaded.name)
+
+
+def note(config: Path, report: Report, *, store: str | None, environ: Mapping[str, str]) -> str:
+    """Count a verdict in the ledger; what was done, in words for standard error."""
+    loaded, root = _loaded(config, store=store), config.parent.absolute()
+    commit = report.candidate.commit
+    if commit is None or len(commit) not in {40, 64}:
+        return "this verdict is not counted: the runs name no commit\n"
+    noted = commands.note(_store(loaded, root, environ), report, config=loaded, clock=workspace.now, commit=commit)
+    return "this verdict is counted\n" if noted else "this verdict is not counted: the runs name no test set\n"
 
 
 def listed(config: Path, *, store: str | None, environ: Mapping[str, str]) -> str:

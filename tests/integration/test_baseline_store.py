@@ -228,6 +228,17 @@ def test_the_ledger_grows_by_entries_that_are_new(store: RunStore, place: Place)
     assert store.ledger("another") == ()
 
 
+def test_verdicts_are_counted_by_test_set_and_prevent_no_pruning(store: RunStore, place: Place) -> None:
+    one, other = (f"sha256:{digit * 64}" for digit in "12")
+    for number, test_set in enumerate([one, one, other]):
+        time = f"2026-03-01T12:00:00.{number:06d}Z"
+        assert store.note(Entry(kind="verdict", name=NAME, commit=A, time=time, verdict="pass", test_set=test_set))
+    fresh = RunStore(place.open())
+    assert fresh.verdicts(NAME) == {one: 2, other: 1}
+    assert fresh.verdicts("another") == {}
+    assert fresh.ledger(NAME) == (), "the ledger of decisions is read one by one, and verdicts are many"
+
+
 def test_twenty_recorders_at_once_lose_nothing(tmp_path: Path, place: Place, clock: Clock) -> None:
     # Half of them record seeds of one commit, as the jobs of a matrix do.
     work = [(recording.commit(number) if number % 2 else A, number) for number in range(10, 30)]

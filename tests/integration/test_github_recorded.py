@@ -204,3 +204,45 @@ def test_a_store_that_cannot_be_read_is_said_and_a_baseline_made(work: Checkout)
     log = look(work, base, work.commit("A change"))
     assert "::warning title=Recorded runs could not be read" in log
     assert work.outputs["missing"] == "true"
+
+
+def judged(work: Checkout, base: str, head: str) -> tuple[int, str]:
+    """Look for the baseline, compare, and count the verdict, as the jobs of the reusable workflow do."""
+    look(work, base, head)
+    found = {name: work.outputs[name] for name in ("origin", "verdicts")}
+    runs = work.outputs["run-dir"]
+    code, log = work.step("compare", change(base, head), baseline=runs, candidate=runs, **found)
+    assert code == 0, log
+    exit_code = int(work.outputs["exit-code"])
+    code, counted = work.step("record", change(base, head), report=work.outputs["report"], token="none")
+    assert (code, work.outputs["recorded"]) == (0, "false"), counted
+    assert "the verdict is counted for its test set" in counted
+    return exit_code, log
+
+
+def test_verdicts_on_a_test_set_are_counted_until_the_budget_is_spent(work: Checkout) -> None:
+    policy = (work.root / "metricgate.yaml").read_text() + "gate: {reuse: {budget: 3}, rules: [{metric: accuracy, min: 0.5}]}\n"
+    base = work.commit("A budget", metricgate__yaml=policy)
+    push(work)  # the first verdict
+    head = work.commit("A change")
+    code, log = judged(work, base, head)
+    assert code == 0
+    assert "This is verdict 2 of 3 on this test set." in log
+    code, log = judged(work, base, head)
+    assert code == 0
+    assert "have new examples ready" in log
+    code, log = judged(work, base, head)
+    assert code == 3
+    assert "This is verdict 4 on a test set whose budget is 3".lower() in log.lower()
+    assert len(list((work.root.parent / "store" / "verdicts" / "tiny").glob("*/*.json"))) == 4
+
+
+def test_a_change_can_not_raise_its_own_budget(work: Checkout) -> None:
+    old = (work.root / "metricgate.yaml").read_text()
+    policy = old + "gate: {reuse: {budget: 1}, rules: [{metric: accuracy, min: 0.5}]}\n"
+    base = work.commit("A budget", metricgate__yaml=policy)
+    push(work)
+    head = work.commit("More", metricgate__yaml=policy.replace("budget: 1", "budget: 1000"))
+    code, log = judged(work, base, head)
+    assert code == 3
+    assert "gate.reuse.budget: 1 → 1000" in log

@@ -108,3 +108,18 @@ def test_the_ledger_says_in_its_paths_which_commits_it_refers_to() -> None:
     assert layout.referred(paths, "m") == {A, B}
     assert layout.referred(paths, "other") == frozenset()
     assert layout.entry("m", A, baseline=B, content=b"1") == paths[0]
+
+
+def test_verdicts_are_counted_by_test_set_from_the_paths_alone() -> None:
+    one, other = (f"sha256:{digit * 64}" for digit in "12")
+    paths = [layout.verdict("m", A, test_set=one, content=bytes([number])) for number in range(3)]
+    paths += [layout.verdict("m", B, test_set=other, content=b"1"), layout.verdict("n", B, test_set=one, content=b"1")]
+    assert layout.verdicts([*paths, "verdicts/m/readme.md"], "m") == {one: 3, other: 1}
+    assert layout.referred(paths, "m") == frozenset(), "a verdict keeps no commit from being pruned"
+    assert layout.entries(paths, "m") == ()
+
+
+@pytest.mark.parametrize("test_set", ["", "sha256:1", f"sha256:{'A' * 64}", f"../{'1' * 64}"])
+def test_a_test_set_that_is_no_fingerprint_never_becomes_a_path(test_set: str) -> None:
+    with pytest.raises(UsageError, match="no fingerprint"):
+        layout.verdict("m", A, test_set=test_set, content=b"1")

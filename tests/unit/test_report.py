@@ -4,6 +4,7 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,11 +12,13 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from metricgate.errors import InputError, UsageError
-from metricgate.report import document, markdown, numbers, terminal
+from metricgate.gate import phrases
+from metricgate.report import document, markdown, numbers, summary, terminal
 from metricgate.report.document import (
     FlipsInfo,
     IntervalInfo,
     Report,
+    ReuseInfo,
     RuleInfo,
     SettlementInfo,
     SideInfo,
@@ -384,3 +387,50 @@ def test_where_seeds_were_run_nobody_is_told_to_run_them() -> None:
     assert "so alike that their seeds do not tell" in text
     assert "--seeds 0,1,2" not in text
     assert "--seeds 0,1,2" in markdown.render(NOT_SURE)
+
+
+def test_how_often_the_test_set_was_asked_is_told_where_it_is_known() -> None:
+    def told(**reuse: object) -> str:
+        return "\n".join(summary.certainty(PASS.model_copy(update={"reuse": ReuseInfo(test_set="sha256:1", **reuse)})))  # type: ignore[arg-type]
+
+    assert "This is verdict 37 of 100 on this test set." in told(count=37, budget=100)
+    assert "This is verdict 1,037 on this test set." in told(count=1037)
+    assert "test set." not in told()
+
+
+def test_a_spent_budget_is_the_reason_even_beside_rules_that_are_not_sure() -> None:
+    spent = NOT_SURE.model_copy(
+        update={"exit_code": 3, "reasons": ("the budget is spent",), "reuse": ReuseInfo(test_set="x", count=101, budget=100)}
+    )
+    assert summary.lead(spent).startswith("the budget is spent. ")
+
+
+@pytest.mark.parametrize(
+    ("settlement", "said"),
+    [
+        ({"more_examples": 2387, "seeds": 5}, "about 2,400 more examples, or 5 seeds a side, would settle it"),
+        (
+            {"seeds": 5, "examples_suffice": False},
+            "5 seeds a side would settle it; more examples never would, since the training noise alone is too large",
+        ),
+        (
+            {"more_examples": 81, "seeds_suffice": False},
+            "about 81 more examples would settle it; more seeds never would, since the test set alone is too small",
+        ),
+        ({"more_examples": 81}, "about 81 more examples would settle it"),
+        ({"seeds": 5}, "5 seeds a side would settle it"),
+        (
+            {"examples_suffice": False, "seeds_suffice": False},
+            "neither more examples nor more seeds alone would settle it, but about 3 times of both would",
+        ),
+    ],
+)
+def test_what_would_settle_it_is_told_apart(settlement: dict[str, Any], said: str) -> None:
+    assert phrases.settled_by(SettlementInfo(**settlement), factor=3.0) == said
+
+
+def test_a_report_from_before_the_two_were_told_apart_is_still_shown() -> None:
+    old = NOT_SURE.rules[0].model_copy(update={"settlement": None, "to_settle": 4.0})
+    assert "about 4 times the evidence would settle it." in "\n".join(
+        summary.certainty(NOT_SURE.model_copy(update={"rules": (old,)}))
+    )

@@ -30,7 +30,8 @@ WORKFLOW = (
         env: {VERDICT: "${{ needs.model.outputs.verdict }}"}
 """
 )
-TRAINED = {"find": "success", "train": "success", "baseline": "success"}
+TRAINED = {"find": "success", "train": "success", "baseline": "success", "note": "success"}
+PUSHED = {"train": "success", "judge": "success", "record": "success", "note": "success", "after": "success"}
 HARM = ("train.py", "weight = 1.0", "weight = 1.1")
 REFACTORING = ("train.py", "weight = 1.0 + random.Random(seed).gauss(0, 0.01)", "weight = random.Random(seed).gauss(1.0, 0.01)")
 
@@ -58,11 +59,15 @@ def test_a_harmful_pull_request_is_blocked_by_the_judging_job(act: Act, scratch:
 
 def test_a_push_is_recorded_and_the_next_change_is_compared_with_it(act: Act, scratch: Repository) -> None:
     pushed = act.run(scratch, "push", {"ref": "refs/heads/main"})
-    assert pushed.jobs == {"train": "success", "judge": "success", "record": "success", "after": "success"}
+    assert pushed.jobs == PUSHED
     scratch.change("faster", scratch.replace(*HARM))
     outcome = act.run(scratch, "pull_request", scratch.pull_request("faster"))
-    assert outcome.jobs == {"find": "success", "train": "success", "judge": "failure"}, "no baseline had to be trained"
+    assert outcome.jobs == {"find": "success", "train": "success", "judge": "failure", "note": "success"}, (
+        "no baseline had to be trained"
+    )
     assert report(outcome)["baseline"]["commits_before"] == 0
+    assert report(outcome)["reuse"]["count"] == 2, "the push got the first verdict on this test set"
+    assert len([path for path in scratch.remote.files("metricgate") if path.startswith("verdicts/")]) == 2
     assert "the merge-base, recorded 20" in scratch.remote.comments(NUMBER)[0]["body"]
 
 
@@ -88,6 +93,7 @@ def test_a_harmless_pull_request_is_green_and_its_verdict_arrives(act: Act, scra
         "train": "success",
         "baseline": "success",
         "judge": "success",
+        "note": "success",
         "after": "success",
     }
     assert "the verdict arrived as <pass>" in outcome.log
@@ -102,7 +108,7 @@ def test_a_merge_group_is_judged_too(act: Act, scratch: Repository) -> None:
 
 def test_a_push_is_trained_and_kept_without_a_baseline(act: Act, scratch: Repository) -> None:
     outcome = act.run(scratch, "push", {})
-    assert outcome.jobs == {"train": "success", "judge": "success", "record": "success", "after": "success"}
+    assert outcome.jobs == PUSHED
     kept = {str(path.relative_to(outcome.artifacts)) for path in outcome.artifacts.rglob("*") if path.is_file()}
     for seed in range(3):
         assert {f"model-candidate/seed-{seed}/{name}" for name in ("run.json", "scores.csv")} <= kept
@@ -129,7 +135,7 @@ def test_the_first_pull_request_with_a_model_has_no_baseline_and_says_so(act: Ac
     scratch.git("commit", "--quiet", "--message", "No model yet")
     scratch.change("first", files)
     outcome = act.run(scratch, "pull_request", scratch.pull_request("first"))
-    assert outcome.jobs == {"find": "success", "train": "success", "judge": "success", "after": "success"}
+    assert outcome.jobs == {"find": "success", "train": "success", "judge": "success", "note": "success", "after": "success"}
     assert report(outcome)["verdict"] == "not_comparable"
     assert "judged by its own policy" in outcome.summaries
 
@@ -138,7 +144,7 @@ def test_a_second_job_finds_the_environment_of_the_first(act: Act, scratch: Repo
     first = act.run(scratch, "push", {})
     second = act.run(scratch, "push", {})
     assert "installing the locked environment" not in second.log
-    assert first.jobs == second.jobs == {"train": "success", "judge": "success", "record": "success", "after": "success"}
+    assert first.jobs == second.jobs == PUSHED
     environments = [path for path in (act.home / "tool_cache" / "metricgate").iterdir() if path.is_dir()]
     assert len(environments) == 1, "parallel jobs made one environment, and left nothing half built"
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 
 import tabulate
 
 from metricgate import run as runs
+from metricgate.baseline import layout
 from metricgate.baseline.files import Files, FolderFiles
 from metricgate.baseline.layout import RecordedCommit
+from metricgate.baseline.ledger import Entry
 from metricgate.baseline.models import Models
 from metricgate.baseline.nearest import Commit, nearest
 from metricgate.baseline.objects import Objects
@@ -19,6 +21,7 @@ from metricgate.baseline.place import Place
 from metricgate.baseline.store import Clock, Recorded, RunStore
 from metricgate.config import Baseline, Config
 from metricgate.errors import UsageError
+from metricgate.report.document import Report
 
 BRANCH = "branch"
 
@@ -108,6 +111,39 @@ def record(to: RunStore, folder: Path, *, config: Config, clock: Clock, commit: 
         StageError: The store can't be reached or written.
     """
     return to.record(config.name, commit or _commit_of(folder), folder, config=config, clock=clock)
+
+
+def note(to: RunStore, report: Report, *, config: Config, clock: Clock, commit: str, pull_request: int | None = None) -> bool:
+    """Count a verdict: an entry of the ledger that says which test set it is about.
+
+    Args:
+        to: Where.
+        report: What the gate said.
+        config: Gives the model's name.
+        clock: Says when.
+        commit: The commit that it is about.
+        pull_request: Its number.
+
+    Returns:
+        Whether there is an entry: not where no rule was judged, or the runs name no test set.
+
+    Raises:
+        UsageError: There is no full hash, or no fingerprint.
+        StageError: The store can't be reached or written.
+    """
+    if report.reuse is None or not report.rules:
+        return False
+    moment = clock().astimezone(timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    entry = Entry(
+        kind="verdict",
+        name=config.name,
+        commit=layout.full_commit(commit),
+        time=moment,
+        verdict=report.verdict,
+        pull_request=pull_request,
+        test_set=report.reuse.test_set,
+    )
+    return to.note(entry)
 
 
 def find(

@@ -2,13 +2,15 @@
 
 - ``runs/<name>/<commit>/<run>/run.json``, and beside it the scores or a pointer to them: one run;
 - ``runs/<name>/<commit>/recorded-<time>-<runs>.json``: the commit is recorded, as a whole;
-- ``ledger/<name>/<commit>/<baseline>-<digest>.json``: one entry of the ledger, a file of its own so that writers never meet.
+- ``ledger/<name>/<commit>/<baseline>-<digest>.json``: one entry of the ledger, a file of its own so that writers never meet;
+- ``verdicts/<name>/<test set>/<commit>-<digest>.json``: the same of a verdict. They keep no recorded commit from being pruned.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -22,6 +24,7 @@ from metricgate.run import RUN_FILE
 
 RUNS = "runs"
 LEDGER = "ledger"
+VERDICTS = "verdicts"
 POINTER_FILE = "scores.pointer.json"
 FILES = frozenset({RUN_FILE, metrics_json.FILE, POINTER_FILE, *(f"{scores.STEM}{suffix}" for suffix in scores.SUFFIXES)})
 NO_BASELINE = "none"
@@ -34,6 +37,10 @@ _MARKER = re.compile(r"recorded-(?P<time>\d{8}T\d{6}Z)-(?P<runs>\d{1,6})\.json")
 _RUN = re.compile(r"(?P<run>seed-\d{1,9}|run-[0-9a-f]{12})/(?P<file>[^/]+)")
 _ENTRY = re.compile(
     rf"{LEDGER}/(?P<name>[^/]+)/(?P<commit>{_COMMIT})/(?P<baseline>{_COMMIT}|{NO_BASELINE})-(?P<digest>[0-9a-f]{{16}})\.json"
+)
+_TEST_SET = re.compile(r"sha256:[0-9a-f]{64}")
+_VERDICT = re.compile(
+    rf"{VERDICTS}/(?P<name>[^/]+)/(?P<test_set>[0-9a-f]{{64}})/(?P<commit>{_COMMIT})-(?P<digest>[0-9a-f]{{16}})\.json"
 )
 
 
@@ -148,6 +155,25 @@ def entry(name: str, commit: str, *, baseline: str | None, content: bytes) -> st
     """The path of a ledger entry; the same entry twice is one file."""
     end = f"{full_commit(baseline) if baseline else NO_BASELINE}-{hashlib.sha256(content).hexdigest()[:16]}"
     return f"{LEDGER}/{slug(name)}/{full_commit(commit)}/{end}.json"
+
+
+def verdict(name: str, commit: str, *, test_set: str, content: bytes) -> str:
+    """The path of a verdict's entry.
+
+    Raises:
+        UsageError: The test set is no fingerprint: it becomes part of a path.
+    """
+    if not _TEST_SET.fullmatch(test_set):
+        raise UsageError(f"{test_set[:80]!r} is no fingerprint of a test set", expected="sha256: and 64 of 0-9 and a-f")
+    end = f"{full_commit(commit)}-{hashlib.sha256(content).hexdigest()[:16]}"
+    return f"{VERDICTS}/{slug(name)}/{test_set.removeprefix('sha256:')}/{end}.json"
+
+
+def verdicts(paths: Iterable[str], name: str) -> dict[str, int]:
+    """How many verdicts of a model each test set has given, by its fingerprint. A listing is enough to tell."""
+    folder = slug(name)
+    found = (match for path in paths if (match := _VERDICT.fullmatch(path)) and match["name"] == folder)
+    return dict(Counter(f"sha256:{match['test_set']}" for match in found))
 
 
 def entries(paths: Iterable[str], name: str) -> tuple[str, ...]:

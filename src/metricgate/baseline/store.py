@@ -188,15 +188,30 @@ class RunStore:
         return gone
 
     def note(self, entry: Entry) -> bool:
-        """Add an entry to the ledger.
+        """Add an entry to the ledger; a verdict on a test set goes where such are counted.
 
         Returns:
             Whether it is new.
+
+        Raises:
+            UsageError: The test set is no fingerprint.
+            StageError: The place can't be reached or written.
         """
         content = entry.to_json()
-        path = layout.entry(entry.name, entry.commit, baseline=entry.baseline, content=content)
+        if entry.kind == "verdict" and entry.test_set is not None:
+            path = layout.verdict(entry.name, entry.commit, test_set=entry.test_set, content=content)
+        else:
+            path = layout.entry(entry.name, entry.commit, baseline=entry.baseline, content=content)
         message = f"Note a {entry.kind} for {entry.name} at {entry.commit[:12]}"
         return self.files.change(lambda _: {path: content}, message=message)
+
+    def verdicts(self, name: str) -> dict[str, int]:
+        """How many verdicts each test set has given, by its fingerprint, as the last listing saw it.
+
+        Raises:
+            StageError: The place can't be reached.
+        """
+        return layout.verdicts(self.files.listed(), name)
 
     def ledger(self, name: str) -> tuple[Entry, ...]:
         """The ledger of a model, oldest entry first.

@@ -35,7 +35,7 @@ OUTPUTS: Mapping[Stage, tuple[str, ...]] = {
     "check": (*VERDICT, "run-dir"),
     "train": ("run-dir",),
     "evaluate": ("run-dir",),
-    "baseline": ("run-dir", "commit", "history", "origin", "outdated", "missing"),
+    "baseline": ("run-dir", "commit", "history", "origin", "outdated", "missing", "verdicts"),
     "compare": VERDICT,
     "comment": ("comment-url", "report"),
     "record": ("recorded",),
@@ -103,8 +103,20 @@ def _check(job: Job) -> int:
         baseline, origin = _made(job, judging.config, found, base, job.folder("baseline"))
     if baseline is None:
         judging = replace(judging, warnings=(*judging.warnings, *found.told))
-    report = _judge(job, judging, candidate=candidate, baseline=baseline, history=found.history, origin=origin)
+    report = _judge(
+        job,
+        judging,
+        candidate=candidate,
+        baseline=baseline,
+        history=found.history,
+        origin=origin,
+        verdicts=found.verdicts,
+    )
     report = _posted(job, report)
+    try:
+        recorded.note(job, judging.config, report)
+    except MetricgateError as error:  # a token that may only read is what most pull requests have
+        job.runner.say(f"the verdict is not counted: {error.found}")
     if job.work.kind == "record":
         kept_models.keep(job, judging.config, candidate)
     if job.work.kind == "record" and recorded.store_of(job, judging.config) is not None:
@@ -143,6 +155,7 @@ def _baseline(job: Job) -> int:
     for name, value in (("run-dir", made), ("history", found.history), ("origin", told), ("outdated", found.outdated)):
         job.runner.output(name, str(value or ""))
     job.runner.output("missing", "true" if made is None and found.train else "false")
+    job.runner.output("verdicts", "" if found.verdicts is None else json.dumps(found.verdicts, sort_keys=True))
     return ExitCode.PASSED
 
 
@@ -173,7 +186,13 @@ def _compare(job: Job) -> int:
     if given.baseline is None and base is not None:
         judging = replace(judging, warnings=(*judging.warnings, recorded.to_make(base)))
     report = _judge(
-        job, judging, candidate=given.candidate, baseline=given.baseline, history=given.history, origin=given.origin
+        job,
+        judging,
+        candidate=given.candidate,
+        baseline=given.baseline,
+        history=given.history,
+        origin=given.origin,
+        verdicts=given.verdicts,
     )
     _verdict(job, report)
     return ExitCode.PASSED
@@ -255,10 +274,15 @@ def _written(job: Job, report: Report) -> Path:
 
 
 def _record(job: Job) -> int:
-    """Keep the runs of a push; nothing else is recorded."""
+    """Keep the runs of a push, and count the verdict of a report; nothing else is recorded."""
     from metricgate.github.failures import UnansweredError
 
     done = False
+    if job.settings.report is not None:
+        _counted(job, document.read(job.settings.report))
+        if job.settings.run_dir is None:
+            job.runner.output("recorded", "false")
+            return ExitCode.PASSED
     if job.work.kind == "record" and job.settings.run_dir is not None:
         config = config_file.load(job.settings.workspace / job.settings.config, default_name=job.model_name)
         # An outage is nothing that somebody here could mend.
@@ -303,6 +327,19 @@ def _kept(job: Job, config: Config, runs: Path, *, despite: type[MetricgateError
         return False
 
 
+def _counted(job: Job, report: Report) -> None:
+    """Count a verdict where the policy of the base commit says; an outage is nothing that somebody here could mend."""
+    from metricgate.github import recorded
+    from metricgate.github.failures import UnansweredError
+
+    judging = policy.in_force(job.checkout, job.settings.config, base=job.base(), default_name=job.model_name)
+    try:
+        if not recorded.note(job, judging.config, report):
+            job.runner.say("there is nothing to count: no rule was judged, or the runs name no test set")
+    except UnansweredError as error:
+        job.runner.annotate("warning", str(error), title="The verdict is not counted")
+
+
 def _idle(job: Job, *outputs: str) -> bool:
     """Whether the event leaves nothing to do; then every output is there, and empty."""
     if job.work.kind != "nothing":
@@ -321,6 +358,7 @@ def _judge(
     baseline: Path | None,
     history: Path | None = None,
     origin: Origin | None = None,
+    verdicts: Mapping[str, int] | None = None,
 ) -> Report:
     """Compare, write the report, and show it to the runner."""
     if baseline is None and job.work.kind != "compare":
@@ -333,6 +371,7 @@ def _judge(
         policy_changes=judging.changes,
         warnings=judging.warnings,
         origin=origin,
+        verdicts=verdicts,
     )
     written = _written(job, report)
     for name, value in (("report", written), ("markdown", written.with_suffix(".md")), ("comment-url", "")):

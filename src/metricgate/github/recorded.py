@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timezone
 from pathlib import Path
@@ -17,7 +17,7 @@ from metricgate.config import Config
 from metricgate.errors import MetricgateError, UsageError
 from metricgate.github import second_checkout
 from metricgate.github.job import Job
-from metricgate.report.document import Origin
+from metricgate.report.document import Origin, Report
 
 LOOKED_AT = 200
 """Commits that are listed, in two requests: by time, so that those of merged side branches stand between the others."""
@@ -34,6 +34,7 @@ class Found:
         outdated: The folder with runs that were evaluated in another way than the change is; None where there are none.
         train: Whether a baseline is to be made: there is none, and the configuration wants one.
         told: What the reader should know if it stays that way.
+        verdicts: How many verdicts each test set has given, by its fingerprint; None where nobody knows.
     """
 
     baseline: Path | None = None
@@ -42,6 +43,7 @@ class Found:
     outdated: Path | None = None
     train: bool = True
     told: tuple[str, ...] = ()
+    verdicts: Mapping[str, int] | None = None
 
 
 def look(job: Job, config: Config, base: str, *, into: Path, history: Path) -> Found:
@@ -64,13 +66,14 @@ def look(job: Job, config: Config, base: str, *, into: Path, history: Path) -> F
             return Found(train=wanted)
         limit = config.baseline.max_commits
         recorded = store.listing(config.name)
+        verdicts = store.verdicts(config.name)
         commits = list(itertools.islice(_ancestors(job, base), max(limit, LOOKED_AT))) if recorded else []
         found = commands.find(store, commits, config=config, into=into, recorded=recorded)
         others = store.history(config.name, besides(commits, found), history)
         if found is None:
             told = f"No recorded commit of `{config.name}` is an ancestor within {limit} commits. {to_make(base)}"
             job.runner.say(told)
-            return Found(history=others, train=wanted, told=(told,))
+            return Found(history=others, train=wanted, told=(told,), verdicts=verdicts)
         changed = _other_evaluation(job, found.folder, config)
     except MetricgateError as error:
         told = f"Recorded runs could not be read: {error.found}"
@@ -81,9 +84,11 @@ def look(job: Job, config: Config, base: str, *, into: Path, history: Path) -> F
         if wanted:
             outdated = found.folder.rename(into.with_name(f"{into.name}-outdated"))
             told = f"{changed[0].upper()}{changed[1:]}."
-            return Found(history=others, origin=origin_of(found), outdated=outdated, train=True, told=(told,))
+            return Found(
+                history=others, origin=origin_of(found), outdated=outdated, train=True, told=(told,), verdicts=verdicts
+            )
     job.runner.say(f"the baseline is {found.commit[:7]}, recorded, {found.distance} commits before {base[:7]}")
-    return Found(baseline=found.folder, history=others, origin=origin_of(found), train=False)
+    return Found(baseline=found.folder, history=others, origin=origin_of(found), train=False, verdicts=verdicts)
 
 
 def besides(commits: Iterable[Commit], found: commands.Found | None) -> list[str]:
@@ -127,6 +132,26 @@ def record(job: Job, config: Config, runs: Path) -> bool:
         # The runs are recorded; the next push prunes.
         job.runner.annotate("warning", str(error), title="The runs are recorded, but the store could not be tidied up")
     return done.changed
+
+
+def note(job: Job, config: Config, report: Report) -> bool:
+    """Count the verdict of a report in the ledger, for the test set that it is about.
+
+    Returns:
+        Whether there is an entry: not without a store, or where no rule was judged, or the runs name no test set.
+
+    Raises:
+        StageError: The store can't be reached or written.
+    """
+    store = store_of(job, config)
+    if store is None:
+        return False
+    commit = job.work.head or job.checkout.head()
+    pull = job.work.number
+    if not commands.note(store, report, config=config, clock=workspace.now, commit=commit, pull_request=pull):
+        return False
+    job.runner.say("the verdict is counted for its test set")
+    return True
 
 
 def _note_waivers(job: Job, config: Config, store: RunStore, commit: str) -> None:

@@ -29,9 +29,9 @@ INPUTS: Mapping[Stage, tuple[str, ...]] = {
     "train": ("config", "run-dir", "seeds"),
     "evaluate": ("config", "run-dir"),
     "baseline": ("config", "run-dir", "seeds", "token", "train", "outdated", "origin"),
-    "compare": ("config", "baseline", "candidate", "history", "origin", "needs"),
+    "compare": ("config", "baseline", "candidate", "history", "origin", "verdicts", "needs"),
     "comment": ("config", "report", "name", "token", "comment"),
-    "record": ("config", "run-dir", "token"),
+    "record": ("config", "run-dir", "report", "token"),
     "gate": ("report",),
 }
 
@@ -53,6 +53,7 @@ class Settings:
         history: A folder of recorded runs of the main branch.
         outdated: A folder of recorded runs that were evaluated in another way.
         origin: Where the baseline's runs come from, as the stage ``baseline`` says it; None if they were made for this.
+        verdicts: How many verdicts each test set has given, by its fingerprint, as the stage ``baseline`` says it.
         train: Whether a baseline that is not recorded is trained.
         report: A report to exit with, or to comment with.
         name: What the artifacts of the other workflow are called.
@@ -81,6 +82,7 @@ class Settings:
     history: Path | None = None
     outdated: Path | None = None
     origin: Origin | None = None
+    verdicts: Mapping[str, int] | None = None
     train: bool = True
     report: Path | None = None
     name: str = "model"
@@ -140,6 +142,7 @@ def from_environment(stage: Stage, environ: Mapping[str, str]) -> Settings:
         history=read("history", path, None),
         outdated=read("outdated", path, None),
         origin=read("origin", _origin, None),
+        verdicts=read("verdicts", _verdicts, None),
         train=read("train", _boolean, True),
         report=read("report", path, None),
         name=read("name", _artifact, "model"),
@@ -161,8 +164,8 @@ def from_environment(stage: Stage, environ: Mapping[str, str]) -> Settings:
         mistakes.append("`candidate` is empty: should be the folder with the runs under test")
     if stage == "gate" and settings.report is None:
         mistakes.append("`report` is empty: should be the output `report` of the action that compares")
-    if stage == "record" and settings.run_dir is None:
-        mistakes.append("`run-dir` is empty: should be the folder with the runs to record")
+    if stage == "record" and settings.run_dir is None and settings.report is None:
+        mistakes.append("`run-dir` is empty: should be the folder with the runs to record, or `report` a verdict to count")
     if stage in ("record", "comment") and not settings.token:
         mistakes.append("`token` is empty: should be ${{ github.token }}, its default")
     if mistakes:
@@ -206,6 +209,17 @@ def _origin(text: str) -> Origin:
         return Origin(commits_before=int(document["commits_before"]), recorded=str(document["recorded"])[:40])
     except (ValueError, TypeError, KeyError, RecursionError):
         raise ValueError(message) from None
+
+
+def _verdicts(text: str) -> Mapping[str, int]:
+    message = "should be the output `verdicts` of actions/baseline"
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError(message) from None
+    if not isinstance(document, dict) or not all(type(count) is int and count >= 0 for count in document.values()):
+        raise ValueError(message)
+    return document
 
 
 def _seeds(text: str) -> tuple[int, ...]:

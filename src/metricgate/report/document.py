@@ -155,14 +155,14 @@ class ReuseInfo(_Part):
     """The place of this verdict among those on the same test set; ``metricgate.gate.reuse.Reuse`` explains each field."""
 
     test_set: str
-    count: int
+    count: int | None = None
     budget: int | None = None
     adaptivity: Literal["none", "full"] | None = None
 
     @property
     def spent(self) -> bool:
         """Whether this verdict is one too many."""
-        return self.budget is not None and self.count > self.budget
+        return self.budget is not None and self.count is not None and self.count > self.budget
 
 
 class Waiver(_Part):

@@ -68,7 +68,7 @@ def _render(report: Report, detail: _Detail, *, shortened: bool) -> str:
     return _template().render(
         headline=plain.markdown(summary.headline(report)),
         lead=_prose(summary.lead(report), limit=detail.reason),
-        accepted=_prose(summary.accepted(report)),
+        accepted=plain.markdown(summary.accepted(report)),  # it quotes nothing, and a login may hold a backtick
         policy_changes=[_prose(change) for change in report.policy_changes[: detail.warnings]],
         table=table,
         footnote=_prose(summary.footnote(report, shown), limit=1000),

@@ -53,7 +53,8 @@ def lead(report: Report) -> str:
     if report.verdict == "not_comparable":
         return f"{_sentence(report.reasons[0])} {_consequence(report)}" if report.reasons else _consequence(report)
     if report.verdict == "inconclusive":
-        first = next((rule for rule in report.rules if rule.outcome == "inconclusive"), None)
+        spent = report.reuse is not None and report.reuse.spent and report.exit_code == 3
+        first = None if spent else next((rule for rule in report.rules if rule.outcome == "inconclusive"), None)
         parts = [_sentence(first.reason if first else report.reasons[0])] if first or report.reasons else []
         if first is not None and first.noise == TEST_SET_ONLY:
             parts.append(f"{_unknown_noise(report)[0].upper()}{_unknown_noise(report)[1:]}")
@@ -172,6 +173,9 @@ def certainty(report: Report, *, limit: int = 8) -> list[str]:
     lines += list(methods)[:limit]
     if report.tests > 1:
         lines.append(f"Fails are corrected by Holm over {report.tests} rules; passes need no correction.")
+    if report.reuse is not None and report.reuse.count is not None:
+        of = f" of {report.reuse.budget:,}" if report.reuse.budget is not None else ""
+        lines.append(f"This is verdict {report.reuse.count:,}{of} on this test set.")
     lines.append(
         f"Tests are one-sided at {report.alpha:g}: the rate at which the gate aims to block healthy work, and to pass a loss "
         "of exactly the limit."

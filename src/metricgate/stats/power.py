@@ -214,6 +214,8 @@ def _effect(parts: Parts, *, alpha: float, power: float) -> float:
     floor = math.fsum(part.variance for part in parts.examples)
     if parts.counted_twice is not None and parts.counted_twice.variance > 0:
         components.append(Component(-parts.counted_twice.variance, parts.counted_twice.df))
+    if max(math.fsum(part.variance for part in components), floor) <= 0:
+        return 0.0  # all that was left is what both parts hold
     total = satterthwaite(components, floor=floor)
     return math.sqrt(total.variance) * (t_quantile(1 - alpha, df=total.df) + t_quantile(power, df=total.df))
 
