@@ -11,19 +11,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metricgate import comparability, reduction
+from metricgate import comparability, reduction, set_level
 from metricgate import history as recorded_runs
 from metricgate.config import Config
+from metricgate.custom_metrics import Functions
 from metricgate.errors import InputError
 from metricgate.examples import Examples
+from metricgate.predictions import Reader
 from metricgate.reduction import Scatters
 from metricgate.run import Run
 from metricgate.score_table import Groups, natural_order
+from metricgate.set_level import SetLevel
 from metricgate.side import Side
+from metricgate.stats import set_metrics
 from metricgate.stats.means import Value
 from metricgate.stats.scatter import Pair, Sample, Scores
 from metricgate.training_noise import NoiseSources
-
 
 NAMED = 10_000
 """The most ids of flipped examples that are listed in each direction: a report of a hundred million examples stays readable."""
@@ -105,15 +108,27 @@ class Comparison:
         baseline: The baseline's runs; none where it is missing.
         history: Recorded runs of the main branch, for the training noise.
         config: Which metrics, slices, ids and clusters.
+        functions: The user's functions that metrics name, by reference.
 
     Raises:
         InputError: A score table is malformed, or the runs of one side have different test sets.
+        ConfigError: A metric names a function that is not among these.
     """
 
     def __init__(
-        self, candidate: Sequence[Run], baseline: Sequence[Run], *, history: Sequence[Run] = (), config: Config
+        self,
+        candidate: Sequence[Run],
+        baseline: Sequence[Run],
+        *,
+        history: Sequence[Run] = (),
+        config: Config,
+        functions: Functions | None = None,
     ) -> None:
         self.config = config
+        self._readers = {
+            name: Reader.of(name, metric, functions or {}) for name, metric in config.metrics.items() if metric.set_level
+        }
+        self._predictions: dict[tuple[str, int], tuple[set_metrics.Sample, ...]] = {}
         self.warnings: list[str] = []
         self._reductions: dict[tuple[object, ...], dict[str | None, Scatters]] = {}
         self.candidate = self._distinct(Side(candidate, label="candidate"))
@@ -204,17 +219,37 @@ class Comparison:
             slice=slice_name,
             candidate=candidate,
             baseline=baseline,
-            pair=(lambda: self._scatters(sides, metric, slice_)[0].pair(self._group(sides[0], slice_))) if paired else None,
+            pair=(lambda: self._pair(metric, slice_, candidate, baseline)) if paired else None,
             unpaired_reason="" if paired or self.missing_baseline else self._unpaired_reason(metric),
             problem=self._metric_problem(metric, slice_name, candidate, baseline),
             noise=self._noise(metric, slice_),
         )
 
+    def _pair(
+        self, metric: str, slice_: tuple[str, str] | None, candidate: Examples | Value | None, baseline: Examples | Value | None
+    ) -> Pair:
+        if isinstance(candidate, SetLevel) and isinstance(baseline, SetLevel):
+            return set_level.pair(candidate, baseline)
+        sides = (self.candidate, self.baseline)
+        return self._scatters(sides, metric, slice_)[0].pair(self._group(sides[0], slice_))
+
+    def _has(self, side: Side, metric: str) -> bool:
+        """Whether every run of a side has the columns that a metric comes from."""
+        reader = self._readers.get(metric)
+        return side.has_column(metric) if reader is None else all(side.has_column(column) for column in reader.config.columns)
+
+    def _predicted(self, metric: str, side: Side) -> tuple[set_metrics.Sample, ...]:
+        """Labels and predictions of all examples, read once."""
+        key = metric, id(side)
+        if key not in self._predictions:
+            self._predictions[key] = set_level.read(self._readers[metric], side)
+        return self._predictions[key]
+
     def _side(self, side: Side, metric: str, slice_: tuple[str, str] | None, *, together: bool) -> Examples | Value | None:
-        if not side.has_column(metric):
+        if not self._has(side, metric):
             return None if slice_ or not side.runs else side.value(metric)
         sides = (self.candidate, self.baseline)
-        if together and all(one.has_column(metric) for one in sides):
+        if together and all(self._has(one, metric) for one in sides):
             return self._examples(side, metric, slice_, sides=sides)
         return self._examples(side, metric, slice_, sides=(side,))
 
@@ -248,6 +283,19 @@ class Comparison:
         def at(found: NDArray[Any]) -> NDArray[Any]:
             return found if slice_ is None else found[..., by.groups(slice_[0]).codes == self._group(by, slice_)]
 
+        def clusters_here() -> NDArray[Any] | None:
+            return None if clusters is None else at(clusters.codes)
+
+        if metric in self._readers:
+            return SetLevel.of_runs(
+                self._readers[metric].metric,
+                lambda: tuple(run.at(at(np.arange(run.n))) if slice_ else run for run in self._predicted(metric, side)),
+                n=n,
+                runs=len(side.runs),
+                ordered=ordered,
+                clusters=clusters_here,
+            )
+
         def samples() -> tuple[Sample, ...]:
             found = self._scatters(sides, metric, slice_, grouped=by)
             return tuple(one.sample(self._group(by, slice_), side=sides.index(side)) for one in found)
@@ -258,7 +306,7 @@ class Comparison:
             ordered=ordered,
             samples=samples,
             scores=lambda: at(side.matrix(metric)),
-            clusters=lambda: None if clusters is None else at(clusters.codes),
+            clusters=clusters_here,
         )
 
     def _group(self, side: Side, slice_: tuple[str, str] | None) -> int:
@@ -314,7 +362,7 @@ class Comparison:
         scored: list[Examples] = []
         values: list[list[float]] = []
         for side in self.history:
-            if side.has_column(metric) and not self._is_foreign(side):
+            if self._has(side, metric) and not self._is_foreign(side):
                 by = self.candidate if side.aligned else side
                 found = self._examples(side, metric, slice_, sides=(side,), grouped=by)
                 if found is not None:
@@ -327,7 +375,7 @@ class Comparison:
             else [
                 [run.metrics[metric].value for run in side.runs if metric in run.metrics]
                 for side in (self.candidate, self.baseline)
-                if not side.has_column(metric)
+                if not self._has(side, metric)
             ]
         )
         return NoiseSources(
@@ -340,7 +388,7 @@ class Comparison:
 
     def _unpaired_reason(self, metric: str) -> str:
         for side in (self.candidate, self.baseline):
-            if not side.has_column(metric):
+            if not self._has(side, metric):
                 return f"the {side.label} has no score per example for it"
             if not side.has_ids:
                 return f"the score table of the {side.label} has no id column `{self.config.scores.id}`"
@@ -354,8 +402,12 @@ class Comparison:
         what = f"the slice {slice_name}" if slice_name else f"the metric `{metric}`"
         for side, found in ((self.candidate, candidate), (self.baseline, baseline)):
             if found is None and side.runs:
-                lacks = f"`{metric}`" if slice_name and not side.has_column(metric) else what
+                lacks = f"`{metric}`" if slice_name and not self._has(side, metric) else what
                 return f"the {side.label} does not have {lacks}"
+        if self.paired and metric in self._readers and all(self._has(side, metric) for side in (self.candidate, self.baseline)):
+            truth = (self._predicted(metric, side)[0] for side in (self.candidate, self.baseline))
+            if changed := self._readers[metric].changed_truth(*truth):
+                return changed
         return comparability.metric_problem(metric, self.candidate, self.baseline, config=self.config)
 
     def _distinct(self, side: Side, *, own: int | None = None) -> Side:
@@ -365,7 +417,12 @@ class Comparison:
 
         Runs without scores all stay: single values that are equal (a parameter count) say nothing about the seeds.
         """
-        columns = [metric for metric in self.config.metrics if side.has_column(metric)]
+        columns = [
+            column
+            for name, metric in self.config.metrics.items()
+            for column in (metric.columns[1:2] if metric.set_level else (name,))
+            if side.has_column(column) and (not metric.set_level or all(t.columns[column] != "text" for t in side.tables))
+        ]
         if len(side.runs) < 2 or not columns:
             return side
         kept = _different(side, columns)

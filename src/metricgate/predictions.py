@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from metricgate import aggregates
 from metricgate.config import MetricConfig
 from metricgate.custom_metrics import Functions
-from metricgate.errors import InputError
+from metricgate.errors import ConfigError, InputError
 from metricgate.score_table import ScoreTable
 from metricgate.stats import set_metrics
 from metricgate.stats.set_metrics import Custom, Sample, SetMetric, Vector
@@ -44,15 +44,30 @@ class Reader:
             name: Its name.
             config: Its configuration.
             functions: The user's functions, by reference.
+
+        Raises:
+            ConfigError: The function is not among them.
         """
         known: Mapping[str, SetMetric] = set_metrics.by_name()
         if config.aggregate in known:
             return cls(name, config, known[config.aggregate])
+        if config.aggregate not in functions:
+            raise ConfigError(
+                "functions of your own are not called here", where=f"metrics.{name}.aggregate: {config.aggregate}"
+            )
         return cls(name, config, Custom(config.aggregate, functions[config.aggregate]))
 
-    def has_columns(self, table: ScoreTable) -> bool:
-        """Whether a table has all that is needed."""
-        return all(column in table.columns for column in self.config.columns)
+    @property
+    def truth(self) -> tuple[str, ...]:
+        """The columns that belong to the test set, whatever is predicted: labels and weights."""
+        label, _, *weight = self.config.columns
+        return (label, *weight)
+
+    def changed_truth(self, one: Sample, other: Sample) -> str:
+        """How the labels or weights of the same examples differ between two sides; empty where they don't."""
+        count = differences(one, other)
+        named = " or ".join(f"`{column}`" for column in self.truth)
+        return f"the test set changed: {named} differs for {count:,} examples" if count else ""
 
     def read(self, table: ScoreTable) -> Sample:
         """Labels, predictions and weights, in the order of the file.

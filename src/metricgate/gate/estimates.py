@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from metricgate import training_noise
 from metricgate.comparison import Evidence
 from metricgate.examples import Examples
+from metricgate.set_level import SetLevel
 from metricgate.stats import means, quantiles
 from metricgate.stats.inference import Inference
 from metricgate.stats.means import Value
@@ -77,7 +77,7 @@ def measure(evidence: Evidence, *, aggregate: str) -> Measured:
     """
 
     def reduce(examples: Examples) -> tuple[Sample, ...]:
-        if aggregate == "mean":
+        if aggregate == "mean" or isinstance(examples, SetLevel):
             return examples.samples()
         linear = quantiles.linearise(examples.scores(), quantile_of(aggregate))
         return Examples.of(linear, clusters=examples.clusters(), ordered=examples.ordered).samples()
@@ -93,7 +93,8 @@ def measure(evidence: Evidence, *, aggregate: str) -> Measured:
             sources = replace(sources, own_values=(*sources.own_values, tuple(sample.mean for sample in samples)))
         sides.append(samples[0] if side.ordered else means.summary(samples))
     if evidence.pair is not None:
-        pair = evidence.pair() if aggregate == "mean" else _linearised(evidence, quantile_of(aggregate))
+        is_mean = aggregate == "mean" or isinstance(evidence.candidate, SetLevel)
+        pair = evidence.pair() if is_mean else _linearised(evidence, quantile_of(aggregate))
     own = [side for side in sides if isinstance(side, Sample)]
     noise, warning = training_noise.estimate(sources, own, reduce=reduce)
     candidate, baseline = sides
@@ -117,9 +118,11 @@ def value(side: Examples | Value | None, *, aggregate: str) -> float | None:
     """The metric of one side: the mean over its runs of each run's aggregate."""
     if side is None or isinstance(side, Value):
         return None if side is None else side.value
+    if isinstance(side, SetLevel):
+        return side.value()
     if aggregate == "mean":
         samples = side.samples()
-        return math.fsum(sample.mean for sample in samples) / len(samples)
+        return float(np.mean([sample.mean for sample in samples]))
     return float(np.quantile(side.scores(), quantile_of(aggregate), axis=1).mean())
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from metricgate.comparison import Comparison, Evidence
 from metricgate.config import Config, MetricConfig, Rule
-from metricgate.gate import estimates, phrases, verdict
+from metricgate.gate import estimates, phrases, set_level, verdict
 from metricgate.gate.estimates import Measured
 from metricgate.gate.verdict import RuleResult, UntestedSlice, Verdict
 from metricgate.stats import multiplicity, power
@@ -131,11 +133,17 @@ def _apply(rule: Rule, index: int, evidence: Evidence, comparison: Comparison) -
         return _Draft(_flips(rule, result, comparison))
     if rule.limit.relative and not absolute and result.baseline == 0:
         return _Draft(replace(result, reason=f"{phrases.where(result)}: the baseline is 0, so nothing is {rule.limit} of it"))
-    try:
-        measured = estimates.measure(evidence, aggregate=metric.aggregate)
-        return _tested(rule, result, measured, metric, comparison.config)
-    except UndecidableError as error:
-        return _Draft(replace(result, outcome="inconclusive", reason=f"{phrases.where(result)}: {error}"))
+    needed = [result.candidate, *([] if absolute else [result.baseline])]
+    why: object = "the scores are too large to compute with"
+    # Arithmetic errors are of numbers between scores and result that no floating-point number holds.
+    with contextlib.suppress(ArithmeticError):
+        try:
+            if all(number is None or math.isfinite(number) for number in needed):
+                measured = set_level.chosen(estimates.measure(evidence, aggregate=metric.aggregate))
+                return _tested(rule, result, measured, metric, comparison.config)
+        except UndecidableError as error:
+            why = error
+    return _Draft(replace(result, outcome="inconclusive", reason=f"{phrases.where(result)}: {why}"))
 
 
 def _tested(rule: Rule, result: RuleResult, measured: Measured, metric: MetricConfig, config: Config) -> _Draft:
@@ -150,7 +158,7 @@ def _tested(rule: Rule, result: RuleResult, measured: Measured, metric: MetricCo
         bound = shown.interval(1 - 2 * gate.alpha)
         result = replace(result, smallest_limit=max(0.0, -bound.low if metric.direction == "higher" else bound.high))
     exact = isinstance(test.result, Exact)
-    linearised = metric.aggregate != "mean" and not isinstance(measured.candidate, Value)
+    linearised = metric.aggregate != "mean" and not metric.set_level and not isinstance(measured.candidate, Value)
     result = replace(
         result,
         interval=None if isinstance(shown, Exact) else shown.interval(1 - gate.alpha),

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,7 @@ _BUDGET = 2.5e9
 _COST_DENSE, _COST_SPARSE, _COST_RANKED = 5, 12, 50
 """Nanoseconds for one example of one resample: fewer resamples of more examples, so that no rule takes many seconds."""
 
-Codes = NDArray[np.int32]
+Codes = NDArray[np.integer[Any]]
 Draw = Callable[[np.random.Generator, int], tuple[Vector, ...]]
 """From a generator and a number to as many resampled values of each sample."""
 

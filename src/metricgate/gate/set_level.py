@@ -1,0 +1,159 @@
+"""Which statistical method answers for a metric of labels and predictions. The only place that chooses."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from metricgate.gate.estimates import Measured
+from metricgate.set_level import SetLevel
+from metricgate.stats import auc, bootstrap
+from metricgate.stats.inference import Inference, UndecidableError
+from metricgate.stats.set_metrics import OfSums, SetMetric
+
+Method = Literal["means", "influence values", "DeLong", "bootstrap"]
+
+MOST_RESAMPLED = 20_000
+"""Examples of a metric of ranks, each resample of which looks at all of them; above, skewness no longer matters."""
+
+LEAST_DECIDING = 16.0
+"""Degrees of freedom of the variance of influence values, about twice the number of examples that decide."""
+
+
+class Choice(NamedTuple):
+    """A method and why it is the one, in words."""
+
+    method: Method
+    reason: str
+
+
+def choose(
+    metric: SetMetric, *, n: int, runs: int, noise: bool, clustered: bool, weighted: bool, ordered: bool = True
+) -> Choice:
+    """The method for a metric of labels and predictions; it depends only on what is there.
+
+    Args:
+        metric: The metric.
+        n: The number of examples.
+        runs: The largest number of runs of a side.
+        noise: Whether the training noise is known.
+        clustered: Whether examples come in clusters.
+        weighted: Whether examples count differently.
+        ordered: Whether the runs of each side have their examples in one order.
+
+    >>> from metricgate.stats import set_metrics
+    >>> known = set_metrics.by_name()
+    >>> choose(known["roc_auc"], n=500, runs=1, noise=False, clustered=False, weighted=False).method
+    'DeLong'
+    >>> choose(known["f1"], n=500, runs=1, noise=False, clustered=True, weighted=False).method
+    'bootstrap'
+    >>> choose(known["f1"], n=500, runs=3, noise=True, clustered=False, weighted=False).method
+    'influence values'
+    """
+    if isinstance(metric, OfSums) and metric.score is not None and not weighted:
+        return Choice("means", f"{metric.name} is the mean of one score per example")
+    if noise or runs > 1 or not ordered:
+        return Choice("influence values", "several runs" if runs > 1 else "training noise is known")
+    if metric.name == "roc_auc" and not weighted and not clustered:
+        return Choice("DeLong", "one run a side")
+    if metric.name == "roc_auc":
+        return Choice("influence values", "an area under the curve of clusters" if clustered else "examples with weights")
+    if not isinstance(metric, OfSums) and metric.inputs == "ranking" and n > MOST_RESAMPLED:
+        return Choice("influence values", f"more than {MOST_RESAMPLED:,} examples")
+    return Choice("bootstrap", f"{metric.name} is no mean of scores")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetLevelMeasured(Measured):
+    """Evidence about a metric of labels and predictions, and the method chosen."""
+
+    choice: Choice
+
+    def difference(self, *, baseline_weight: float = 1.0) -> Inference:
+        """Candidate − weight · baseline by the chosen method.
+
+        Raises:
+            UndecidableError: The evidence allows no inference.
+        """
+        candidate, baseline = self.evidence.candidate, self.evidence.baseline
+        if not (isinstance(candidate, SetLevel) and isinstance(baseline, SetLevel)) or self.choice.method == "influence values":
+            self._check_deciding(baseline_weight=baseline_weight)
+            return self._named(super().difference(baseline_weight=baseline_weight))
+        if self.choice.method == "bootstrap":
+            return self._named(self._resampled.difference(baseline_weight=baseline_weight))
+        ours, theirs = candidate.predicted()[0], baseline.predicted()[0]
+        if not self.evidence.paired:
+            return self._named(auc.unpaired_difference(ours, theirs, baseline_weight=baseline_weight))
+        predictions = ours.prediction, theirs.prediction
+        return self._named(auc.paired_difference(ours.label, *predictions, baseline_weight=baseline_weight))
+
+    def candidate_alone(self) -> Inference:
+        """The candidate's metric by the chosen method.
+
+        Raises:
+            UndecidableError: The evidence allows no inference.
+        """
+        candidate = self.evidence.candidate
+        if not isinstance(candidate, SetLevel) or self.choice.method == "influence values":
+            self._check_deciding(baseline_weight=0.0)
+            return self._named(super().candidate_alone())
+        if self.choice.method == "bootstrap":
+            return self._named(self._alone(candidate).alone())
+        return self._named(auc.area(candidate.predicted()[0]))
+
+    @functools.cached_property
+    def _resampled(self) -> bootstrap.Resampled:
+        candidate, baseline = self.evidence.candidate, self.evidence.baseline
+        if not (isinstance(candidate, SetLevel) and isinstance(baseline, SetLevel)):
+            message = "a difference needs two sides"
+            raise TypeError(message)
+        if self.evidence.paired:
+            samples = candidate.predicted()[0], baseline.predicted()[0]
+            return bootstrap.paired(candidate.metric, *samples, clusters=candidate.clusters())
+        return bootstrap.independent(self._alone(candidate), self._alone(baseline))
+
+    def _alone(self, side: SetLevel) -> bootstrap.Resampled:
+        return bootstrap.alone(side.metric, side.predicted()[0], clusters=side.clusters())
+
+    def _check_deciding(self, *, baseline_weight: float) -> None:
+        """Refuse a variance over examples that a few of them make, where it is all that the interval covers."""
+        candidate, baseline = self.evidence.candidate, self.evidence.baseline
+        if self.noise is not None or not isinstance(candidate, SetLevel):
+            return
+        scores = candidate.scores().mean(axis=0)
+        if baseline_weight and self.evidence.paired and isinstance(baseline, SetLevel):
+            scores = scores - baseline_weight * baseline.scores().mean(axis=0)
+        shares = scores - scores.mean()
+        if shares.any() and (df := bootstrap.deciding(shares)) < LEAST_DECIDING:
+            raise UndecidableError(f"too few examples decide: as many as {max(df / 2, 1):.0f} would")
+
+    def _named(self, result: Inference) -> Inference:
+        """The result under a name that says what was done and why, about as many examples as there are."""
+        candidate = self.evidence.candidate
+        metric = candidate.metric.name if isinstance(candidate, SetLevel) else self.evidence.metric
+        of = f" of the influence values of {metric}" if self.choice.method == "influence values" else ""
+        method = f"{result.method}{of} ({self.choice.reason})"
+        n = self.evidence.n or result.n
+        return dataclasses.replace(result, method=method, n=n)  # type: ignore[type-var]  # every inference is a dataclass
+
+
+def chosen(measured: Measured) -> Measured:
+    """The evidence with the method for its metric; as it is where no labels and predictions are known."""
+    sides = [side for side in (measured.evidence.candidate, measured.evidence.baseline) if isinstance(side, SetLevel)]
+    if not sides:
+        return measured
+    choice = choose(
+        sides[0].metric,
+        n=max(side.n for side in sides),
+        runs=max(side.runs for side in sides),
+        noise=measured.noise is not None,
+        clustered=any(side.clusters() is not None for side in sides),
+        weighted=any(side.weighted for side in sides),
+        ordered=all(side.ordered for side in sides),
+    )
+    if choice.method == "means":
+        return measured
+    known = {field.name: getattr(measured, field.name) for field in dataclasses.fields(Measured)}
+    return SetLevelMeasured(**known, choice=choice)
