@@ -83,7 +83,7 @@ def of_successive(values: Sequence[float]) -> Noise | None:
 
 def given(sd: float) -> Noise:
     """Noise that was measured elsewhere and is taken as known."""
-    return Noise(variance=sd**2, df=math.inf, source="given in the configuration")
+    return Noise(variance=sd * sd, df=math.inf, source="given in the configuration")
 
 
 def pool(noises: Sequence[Noise], *, source: str) -> Noise:
