@@ -53,6 +53,15 @@ def ratio(a: Sequence[str], b: Sequence[str], *, cwd: Path, pairs: int = 7, acce
     )
 
 
+def once(command: Sequence[str], *, cwd: Path, accept: Sequence[int] = (0,)) -> Figures:
+    """Run a command that takes too long to be repeated.
+
+    Raises:
+        RuntimeError: As ``ratio``.
+    """
+    return _once(command, cwd, accept)
+
+
 def machine() -> str:
     """The machine in words, for the line under a table."""
     model = next(
