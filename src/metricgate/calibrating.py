@@ -10,7 +10,7 @@ from typing import TextIO
 
 import tabulate
 
-from metricgate import calibration, config_file, formats, pipeline
+from metricgate import calibration, config_file, custom_metrics, formats, pipeline
 from metricgate.calibration import Calibration, Noise
 from metricgate.report import numbers, plain
 
@@ -54,13 +54,14 @@ def main(
             config.parent, console=console, environ=environ, config=Path(config.name), seeds=tuple(seeds or DEFAULT_SEEDS)
         )
     found = formats.read_runs(folder, id=loaded.scores.id)
+    functions = custom_metrics.resolve(loaded, custom_metrics.on_this_machine(config.parent, environ))
 
     def tell(done: int, pairs: int) -> None:
         if progress.isatty():
             progress.write(f"\rmetricgate: {done} of {pairs} comparisons" if done < pairs else "\r\x1b[K")
             progress.flush()
 
-    told = calibration.calibrate(found, config=loaded, progress=tell)
+    told = calibration.calibrate(found, config=loaded, progress=tell, functions=functions)
     if record:
         from metricgate import recording
 
@@ -151,13 +152,13 @@ def line(told: Calibration) -> str:
 
 
 def _row(noise: Noise) -> tuple[str, ...]:
-    name = f"  {noise.slice.replace('=', ' = ', 1)}" if noise.slice else noise.metric
     low, high, _ = noise.interval
+    where = f", {noise.slice.replace('=', ' = ', 1)}" if noise.slice else ""
     return (
-        plain.text(name, limit=60) if noise.slice is None else f"  {plain.text(name.strip(), limit=60)}",
+        plain.text(f"{noise.metric}{where}", limit=60),
         numbers.plain(noise.mean),
         f"{noise.sd:.2g}",
-        f"{low:.2g} … {high:.2g}",
+        f"{low:.2g} … {high:.2g}" if noise.sd else "",
         f"{noise.n:,}" if noise.n else "",
     )
 

@@ -11,11 +11,12 @@ import numpy as np
 
 from metricgate.comparison import Comparison
 from metricgate.config import Config
+from metricgate.custom_metrics import Functions
 from metricgate.errors import UsageError
 from metricgate.gate import estimates, judge
 from metricgate.gate.verdict import RuleResult, Verdict
 from metricgate.run import Run
-from metricgate.stats.inference import Interval
+from metricgate.stats.inference import ROUNDING, Interval
 from metricgate.stats.proportions import Proportion
 from metricgate.stats.spread import sd_interval
 
@@ -99,13 +100,20 @@ class Calibration:
     warnings: tuple[str, ...] = ()
 
 
-def calibrate(runs: Sequence[Run], *, config: Config, progress: Progress = lambda _done, _all: None) -> Calibration:
+def calibrate(
+    runs: Sequence[Run],
+    *,
+    config: Config,
+    progress: Progress = lambda _done, _all: None,
+    functions: Functions | None = None,
+) -> Calibration:
     """Compare the runs of one commit with each other, as the policy would.
 
     Args:
         runs: Runs of one commit that differ in nothing but their seed.
         config: The policy, and how many seeds it trains.
         progress: Is told how many comparisons are done, and of how many.
+        functions: The user's functions that metrics name, by reference.
 
     Raises:
         UsageError: There are fewer than two runs, or they are of several commits.
@@ -124,7 +132,7 @@ def calibrate(runs: Sequence[Run], *, config: Config, progress: Progress = lambd
             expected="two at least, and better five or more",
             fix="metricgate calibrate --seeds 0-4",
         )
-    whole = Comparison(runs, runs[:0], config=config)
+    whole = Comparison(runs, runs[:0], config=config, functions=functions)
     wanted = len(config.train.seeds) if config.train else 1
     a_side = min(wanted, len(runs) // 2)
     pairs = list(splits(len(runs), a_side))
@@ -133,9 +141,10 @@ def calibrate(runs: Sequence[Run], *, config: Config, progress: Progress = lambd
         progress(done, len(pairs))
         rest = [runs[i] for i in range(len(runs)) if i not in {*one, *other}]
         sides = [runs[i] for i in one], [runs[i] for i in other]
-        alone = judge.judge(Comparison(*sides, config=config))
+        alone = judge.judge(Comparison(*sides, config=config, functions=functions))
         policy.append(_blocks(alone))
-        recorded.append(_blocks(judge.judge(Comparison(*sides, history=rest, config=config))) if len(rest) > 1 else None)
+        known = Comparison(*sides, history=rest, config=config, functions=functions)
+        recorded.append(_blocks(judge.judge(known)) if len(rest) > 1 else None)
         drop.append(any(_gain(rule) < 0 for rule in alone.rules if rule.slice is None))
         beyond.append(any(_gain(rule) < -_limit(rule) for rule in alone.rules))
     progress(len(pairs), len(pairs))
@@ -151,7 +160,7 @@ def calibrate(runs: Sequence[Run], *, config: Config, progress: Progress = lambd
         seeds=tuple(sorted(run.record.seed for run in runs if run.record.seed is not None)),
         runs=len(runs),
         a_side=a_side,
-        noise=tuple(noise_of(runs, config=config)),
+        noise=tuple(noise_of(runs, config=config, functions=functions)),
         blocked=tuple(
             Blocked(key=key, name=name, count=sum(bool(blocks) for blocks in found), pairs=len(found))
             for key, name, found in ways
@@ -162,13 +171,13 @@ def calibrate(runs: Sequence[Run], *, config: Config, progress: Progress = lambd
     )
 
 
-def noise_of(runs: Sequence[Run], *, config: Config) -> Iterator[Noise]:
+def noise_of(runs: Sequence[Run], *, config: Config, functions: Functions | None = None) -> Iterator[Noise]:
     """The noise of every metric over runs, each followed by its slices of ``MIN_N`` examples and more."""
-    single = [Comparison([run], (), config=config) for run in runs]
+    single = [Comparison([run], (), config=config, functions=functions) for run in runs]
     for metric, settings in config.metrics.items():
         found = [[one.evidence(metric) for one in single]]
         for column in config.slice_columns:
-            if all(one.candidate.has_column(metric) and one.candidate.has_column(column) for one in single):
+            if all(one.candidate.has_column(name) for one in single for name in (*(settings.columns or (metric,)), column)):
                 by_name = [{evidence.slice: evidence for evidence in one.slices(metric, column)} for one in single]
                 found += [[names[name] for names in by_name if name in names] for name in by_name[0]]
         for evidence in found:
@@ -177,7 +186,8 @@ def noise_of(runs: Sequence[Run], *, config: Config) -> Iterator[Noise]:
             known = [value for value in values if value is not None]
             if len(known) < 2 or (evidence[0].slice is not None and (n or 0) < MIN_N):
                 continue
-            sd = float(np.std(known, ddof=1))
+            alike = max(known) - min(known) <= ROUNDING * max(abs(value) for value in known)
+            sd = 0.0 if alike else float(np.std(known, ddof=1))
             yield Noise(
                 metric=metric,
                 slice=evidence[0].slice,

@@ -164,9 +164,10 @@ def of_report(path: Path, *, metric: str | None, effect: float | None, as_json: 
         rows, headers=headers, tablefmt="simple", disable_numparse=True, colalign=("left", *["right"] * 5)
     )
     one = plans[0]
+    hopeless = any("never" in row[4:] for row in rows)
+    never = "\nnever: no number is enough, since the other part of the noise alone is too large.\n" if hopeless else ""
     return (
-        f"To see the effect with probability {one.power:g} at {one.alpha:g}, one-sided, were it the only rule:\n\n{table}\n\n"
-        "never: no number is enough, since the other part of the noise alone is too large.\n"
+        f"To see the effect with probability {one.power:g} at {one.alpha:g}, one-sided, were it the only rule:\n\n{table}\n{never}"
     )
 
 
