@@ -230,7 +230,8 @@ def _exact_tail(statistic: float, nuisance: float, *, n: int, delta: float) -> f
     inside = (low >= 0) & (low < rest)
     at_most = np.where(low < 0, 0.0, 1.0)
     at_most[inside] = special.betaincc(low[inside] + 1, rest[inside] - low[inside], share)
-    return min(1.0, float(np.dot(_binomial(worse, n, p_worse), at_most)))
+    # Not np.dot, whose last digit depends on where in memory the arrays lie.
+    return min(1.0, float(np.sum(_binomial(worse, n, p_worse) * at_most)))
 
 
 def _likely(n: int, probability: float) -> Counts:
