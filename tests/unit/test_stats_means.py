@@ -13,17 +13,23 @@ from scipy import stats
 from metricgate import training_noise
 from metricgate.examples import Examples
 from metricgate.stats import means, noise
-from metricgate.stats.inference import Exact, Inference, Student, UndecidableError
+from metricgate.stats.clusters import degrees_of_freedom
+from metricgate.stats.inference import Alternative, Exact, Inference, Student, UndecidableError
 from metricgate.stats.means import Value
 from metricgate.stats.noise import Noise
 from metricgate.stats.proportions import PairedProportions, Proportion
 from metricgate.stats.scatter import Sample
+from metricgate.stats.sign_flip import SignFlip
 from metricgate.training_noise import NoiseSources
 
 Array = NDArray[np.float64]
 
+SIDES: tuple[Alternative, Alternative] = ("greater", "less")
+
 seeds = st.integers(0, 2**32 - 1)
 sizes = st.integers(5, 40)
+enough = st.integers(30, 60)
+"""So many that single runs are judged by t, not by sign flips."""
 
 
 def crossed_by_loops(
@@ -93,11 +99,12 @@ def trainings(
 
 
 class TestExamplesCrossedWithSeeds:
-    @given(seeds, st.integers(1, 4), st.integers(1, 4), st.lists(st.integers(2, 4), max_size=3), sizes, st.booleans())
+    @given(seeds, st.integers(1, 4), st.integers(1, 4), st.lists(st.integers(2, 4), max_size=3), enough, st.booleans())
     def test_the_formula(  # noqa: PLR0917
         self, seed: int, candidates: int, baselines: int, recorded: list[int], n: int, clustered: bool
     ) -> None:
         rng = np.random.default_rng(seed)
+        n += -n % 4  # clusters of equal sizes
         examples = rng.normal(size=n)
         groups = [
             trainings(rng, runs=runs, examples=examples, seed_sd=0.3, residual_sd=1.0)
@@ -134,7 +141,7 @@ class TestExamplesCrossedWithSeeds:
         assert result.stderr**2 == pytest.approx(variance, rel=1e-10)
         assert result.df == pytest.approx(df, rel=1e-8)
 
-    @given(seeds, sizes, st.floats(0, 1))
+    @given(seeds, enough, st.floats(0, 1))
     def test_training_noise_never_makes_the_test_set_surer(self, seed: int, n: int, variance: float) -> None:
         rng = np.random.default_rng(seed)
         candidate, baseline = rng.normal(size=(1, n)), rng.normal(size=(1, n))
@@ -189,11 +196,12 @@ class TestExamplesCrossedWithSeeds:
 
 
 class TestPairedWithoutNoise:
-    @given(seeds, sizes)
+    @given(seeds, enough)
     def test_it_is_the_paired_t_test_of_scipy(self, seed: int, n: int) -> None:
         rng = np.random.default_rng(seed)
         candidate, baseline = rng.normal(size=n), rng.normal(size=n)
-        result = means.paired_difference(candidate[None], baseline[None])
+        result = as_student(means.paired_difference(candidate[None], baseline[None]))
+        assume(result.skewness == 0)  # one normal sample in a hundred looks skewed
         expected = stats.ttest_rel(candidate, baseline, alternative="less")
         assert result.p_value(null=0, alternative="less") == pytest.approx(expected.pvalue, rel=1e-9)
         assert result.df == expected.df
@@ -212,6 +220,28 @@ class TestPairedWithoutNoise:
         fitted = sm.OLS(difference, np.ones(len(codes))).fit(cov_type="cluster", cov_kwds={"groups": codes})
         assert result.stderr == pytest.approx(float(fitted.bse[0]), rel=1e-9)
         assert result.df == clusters - 1
+
+    def test_clusters_of_unequal_sizes_count_as_fewer(self) -> None:
+        codes = np.repeat(np.arange(10), [10] * 9 + [90]).astype(np.int32)
+        found = means.mean_variance(np.random.default_rng(3).normal(size=len(codes)), clusters=codes)
+        assert found.df == pytest.approx(degrees_of_freedom(np.array([10] * 9 + [90])))
+        assert found.df < 3
+
+    def test_few_numeric_differences_are_judged_by_their_signs(self) -> None:
+        candidate, baseline = np.random.default_rng(4).normal(size=(2, 1, 29))
+        result = means.paired_difference(candidate, baseline)
+        assert isinstance(result, SignFlip)
+        assert sorted(result.differences) == pytest.approx(sorted(candidate[0] - baseline[0]))
+        assert isinstance(means.paired_difference(candidate, baseline, noise=noise.given(0.1)), Student)
+
+    @pytest.mark.parametrize("n", [30, 100, 1000])
+    def test_skewed_scores_block_no_more_healthy_work_than_alpha_says(self, n: int) -> None:
+        # Log-normal differences whose mean is exactly the limit, 2,000 times: t alone would have 0.15, 0.12 and 0.07 below.
+        rng = np.random.default_rng(6)
+        limit = math.exp(0.5)
+        results = [means.paired_difference(np.exp(rng.normal(size=(1, n))), np.zeros((1, n))) for _ in range(2000)]
+        for side in SIDES:
+            assert np.mean([r.p_value(null=limit, alternative=side) <= 0.05 for r in results]) <= 1.3 * 0.05
 
     def test_the_clustered_standard_error_of_the_paper(self) -> None:
         scores = np.arange(20.0)
@@ -303,7 +333,8 @@ class TestUnpaired:
     def test_it_is_welch_s_test_of_scipy(self, seed: int, n: int, m: int) -> None:
         rng = np.random.default_rng(seed)
         candidate, baseline = rng.normal(size=n), rng.normal(0, 2, size=m)
-        result = means.unpaired_difference(candidate[None], baseline[None])
+        result = as_student(means.unpaired_difference(candidate[None], baseline[None]))
+        assume(result.skewness == 0)
         expected = stats.ttest_ind(candidate, baseline, equal_var=False, alternative="less")
         assert result.p_value(null=0, alternative="less") == pytest.approx(expected.pvalue, rel=1e-9)
         assert result.df == pytest.approx(expected.df, rel=1e-9)
@@ -401,7 +432,8 @@ class TestOneSideAlone:
     @given(seeds, sizes)
     def test_it_is_the_one_sample_t_test_of_scipy(self, seed: int, n: int) -> None:
         x = np.random.default_rng(seed).normal(size=n)
-        result = means.mean(x[None])
+        result = as_student(means.mean(x[None]))
+        assume(result.skewness == 0)
         expected = stats.ttest_1samp(x, 0.1, alternative="greater")
         assert result.p_value(null=0.1, alternative="greater") == pytest.approx(expected.pvalue, rel=1e-9)
         assert result.df == n - 1

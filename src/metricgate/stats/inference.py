@@ -220,7 +220,8 @@ class Crossed(Student):
         beyond = np.maximum(self.training.variance * self.training.df / chi2 - self.counted_twice, 0.0)
         total = self.examples.variance + beyond
         df = self.examples.df * np.square(total / self.examples.variance)
-        return float(np.dot(weights, tails.t_upper(distance / np.sqrt(total), df=df)))
+        # Not np.dot, whose last digit depends on where in memory the arrays lie.
+        return float(np.sum(weights * tails.t_upper(distance / np.sqrt(total), df=df)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,6 +240,10 @@ class Exact:
     method: str = "exact comparison"
     covers: str = "nothing, since single values have no standard error, seeds or history"
     df: float = math.inf
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.estimate):  # infinity would be within rounding of every limit
+            raise UndecidableError("the numbers are too large to compute with")
 
     def interval(self, level: float) -> Interval:
         """The value itself."""
@@ -261,7 +266,7 @@ def satterthwaite(components: Sequence[Component], *, floor: float = 0.0) -> Com
         components: The parts; subtracted parts have a negative variance and count in the denominator as they are.
         floor: The sum is never smaller than this.
     """
-    if not all(abs(part.variance) < LARGEST**2 for part in components):
+    if not all(math.isfinite(part.variance) for part in components):
         raise UndecidableError("the scores are too large to compute with")
     if len(components) == 1 and 0 < components[0].variance >= floor:
         return components[0]
@@ -304,11 +309,14 @@ def combined(
     parts = [*examples, *([training] if training else [])]
     if counted_twice is not None and counted_twice.variance:
         parts.append(Component(-counted_twice.variance, counted_twice.df))
+    if any(abs(part.variance) >= LARGEST**2 for part in parts):
+        raise UndecidableError("the scores are too large to compute with")
     sources = Parts(tuple(examples), training, counted_twice)
     total = satterthwaite(parts, floor=math.fsum(part.variance for part in examples))
     stderr = math.sqrt(total.variance)
     third = math.fsum(part.third for part in examples)
-    skewness = third / total.variance / stderr if third else 0.0
+    # No mean is more skewed than one outlier makes it.
+    skewness = min(max(third / total.variance / stderr, -1.0), 1.0) if third else 0.0
     of_examples = satterthwaite(examples) if any(part.variance > 0 for part in examples) else None
     if of_examples is not None and training is not None and training.variance > 0 and math.isfinite(training.df):
         return Crossed(

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from metricgate.stats import clusters as cluster_sizes
+from metricgate.stats import tails
 from metricgate.stats.coverage import TEST_SET, TRAINING
 from metricgate.stats.inference import Component, Exact, Inference, UndecidableError, combined
 from metricgate.stats.noise import Noise
 from metricgate.stats.proportions import PairedProportions, Proportion
 from metricgate.stats.scatter import Codes, Pair, Sample, Scores, Spread
+from metricgate.stats.sign_flip import SignFlip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +66,8 @@ def paired(pair: Pair, *, baseline_weight: float = 1.0, noise: Noise | None = No
         Var(D) = a · s² + v_d/n − a · MS_res/n,  never below v_d/n
 
     with degrees of freedom by Satterthwaite. s² and MS_res come from ``noise``; without it the interval covers the test set
-    only. One run of 0/1 scores a side is Tango's score test instead.
+    only. One run of 0/1 scores a side is Tango's score test instead, and fewer than 30 others without noise or clusters are the
+    sign-flip test.
 
     Args:
         pair: The scores of both sides, summed up.
@@ -89,6 +93,8 @@ def paired(pair: Pair, *, baseline_weight: float = 1.0, noise: Noise | None = No
     examples = mean_variance(difference)
     if examples.variance == 0 and noise is None:
         raise UndecidableError("every example changed by exactly the same amount: there is no variance to judge by")
+    if noise is None and difference.sizes is None and difference.values is not None:
+        return SignFlip(differences=tuple(float(value) for value in difference.values), covers=_covers(None))
     weight = 1 / candidate.runs + baseline_weight**2 / baseline.runs
     kind = "paired t" if noise is None else "examples × seeds, paired"
     training, counted_twice = _training(noise, (weight, n))
@@ -128,10 +134,10 @@ def unpaired_difference(
     estimate = _mean(one) - baseline_weight * _mean(other)
     parts: list[Component] = []
     shares: list[tuple[float, int | None]] = []
-    for side, weight in ((one, 1.0), (other, baseline_weight)):
+    for side, weight in ((one, 1.0), (other, -baseline_weight)):
         own = _own_variance(side)
         if own is not None:
-            parts.append(Component(weight**2 * own.variance, own.df))
+            parts.append(Component(weight**2 * own.variance, own.df, weight**3 * own.third))
         shares.append((weight**2 / side.runs, side.n if own is not None else None))
     training, counted_twice = _training(noise, *shares)
     n = min(one.n or one.runs, other.n or other.runs)
@@ -204,7 +210,7 @@ def summary(runs: Sequence[Sample]) -> Value:
 def mean_variance(scores: Scores | Spread, *, clusters: Codes | None = None) -> Component:
     """The variance of the mean of one score per example, and its degrees of freedom.
 
-    With clusters: C/(C − 1) · Σ_c (Σ_{i in c} (x_i − x̄))² / n², C − 1 degrees of freedom.
+    With clusters: C/(C − 1) · Σ_c (Σ_{i in c} (x_i − x̄))² / n², C − 1 degrees of freedom, fewer for clusters of unequal sizes.
 
     Args:
         scores: Shape (n,), or the same summed up.
@@ -217,12 +223,14 @@ def mean_variance(scores: Scores | Spread, *, clusters: Codes | None = None) -> 
     n = spread.n
     if n < 2:
         raise UndecidableError(f"there is {n} example; two are the least that have a variance")
-    if spread.sums is None:
-        return Component(spread.squares / (n - 1) / n, n - 1)
+    if spread.sums is None or spread.sizes is None:
+        third = tails.third_moment(cubes=spread.cubes, squares=spread.squares, count=n)
+        return Component(spread.squares / (n - 1) / n, n - 1, third / n**3)
     count = len(spread.sums)
-    if count < 2:
-        raise UndecidableError("all examples are in one cluster; two clusters are the least that have a variance")
-    return Component(count / (count - 1) * float(np.square(spread.sums).sum()) / n**2, count - 1)
+    df = cluster_sizes.degrees_of_freedom(spread.sizes)
+    squares = float(np.square(spread.sums).sum())
+    third = tails.third_moment(cubes=float((spread.sums**3).sum()), squares=squares, count=count)
+    return Component(count / (count - 1) * squares / n**2, df, third / n**3)
 
 
 def _turned(difference: Spread, *, covers: str) -> PairedProportions:

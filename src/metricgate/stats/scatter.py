@@ -37,6 +37,7 @@ class Spread:
         n: The number of examples.
         mean: x̄.
         squares: Σ (x_i − x̄)²; 0 where the numbers are equal within rounding.
+        cubes: Σ (x_i − x̄)³.
         sizes: (C,), the number of examples of each cluster, of clusters that have any; None where examples are independent.
         sums: (C,), Σ_{i in c} (x_i − x̄).
         values: (n,), the numbers, in no particular order, where there are fewer than ``FEW``.
@@ -46,6 +47,7 @@ class Spread:
     n: int
     mean: float
     squares: float
+    cubes: float = 0.0
     sizes: NDArray[np.int64] | None = None
     sums: Scores | None = None
     values: Scores | None = None
@@ -168,6 +170,7 @@ class Scatter:
         anchors: (G, P + K), numbers near the means of the columns, and of x_ki − x̄_i for the runs of both sides.
         rests: (G, P + K), what the means are beyond their anchors: so the mean of numbers near a billion keeps its digits too.
         products: (G, …), sums of products of the centred columns: each with itself, and the first with the last.
+        triples: (G, …), the same of products of three: what the cubes of such columns and of first plus last consist of.
         residuals: (G, sides), Σ (x_ki − x̄_k − x̄_i + x̄)².
         odd: (G, sides), whether there is a score that is neither 0 nor 1.
         unlike: (G, sides), whether there is an example that not all runs of a side score alike.
@@ -182,6 +185,7 @@ class Scatter:
     anchors: Scores
     rests: Scores
     products: Scores
+    triples: Scores
     residuals: Scores
     odd: NDArray[np.bool_]
     unlike: NDArray[np.bool_]
@@ -200,6 +204,7 @@ class Scatter:
             anchors=np.zeros((groups, columns + sum(runs))),
             rests=np.zeros((groups, columns + sum(runs))),
             products=np.zeros((groups, len(_factors(columns)[0]))),
+            triples=np.zeros((groups, len(_triples(columns)))),
             residuals=np.zeros((groups, sides)),
             odd=np.zeros((groups, sides), dtype=np.bool_),
             unlike=np.zeros((groups, sides), dtype=np.bool_),
@@ -259,6 +264,7 @@ class Scatter:
             anchors=np.where(first[:, None], other.anchors, self.anchors),
             rests=np.where(first[:, None], other.rests, self.rests + apart * share[:, None]),
             products=self.products + other.products + apart[:, left] * apart[:, right] * cross[:, None],
+            triples=self._merged_triples(other, apart, share),
             residuals=self.residuals + other.residuals + self._by_side(np.square(apart[:, columns:])) * cross[:, None],
             odd=self.odd | other.odd,
             unlike=self.unlike | other.unlike,
@@ -274,6 +280,17 @@ class Scatter:
             clusters=self.clusters + other.clusters,
         )
 
+    def _merged_triples(self, other: Scatter, apart: Scores, share: Scores) -> Scores:
+        """Both sums centred anew: by −share · apart and by (1 − share) · apart."""
+        pairs = {pair: at for at, pair in enumerate(zip(*_factors(_columns(len(self.runs))), strict=True))}
+        merged = self.triples + other.triples
+        for at, (i, j, k) in enumerate(_triples(_columns(len(self.runs)))):
+            for one, rest in ((i, pairs[j, k]), (j, pairs[i, k]), (k, pairs[i, j])):
+                merged[:, at] += apart[:, one] * ((1 - share) * other.products[:, rest] - share * self.products[:, rest])
+            moved = other.n * (1 - share) ** 3 - self.n * share**3
+            merged[:, at] += moved * apart[:, i] * apart[:, j] * apart[:, k]
+        return merged
+
     def total(self) -> Scatter:
         """Of all groups as one."""
         merged = Scatter.empty(self.runs, width=self.width)
@@ -286,6 +303,7 @@ class Scatter:
                     anchors=self.anchors[at],
                     rests=self.rests[at],
                     products=self.products[at],
+                    triples=self.triples[at],
                     residuals=self.residuals[at],
                     odd=self.odd[at],
                     unlike=self.unlike[at],
@@ -335,7 +353,13 @@ class Scatter:
         asked = np.flatnonzero(w)
         mean = math.fsum(w[asked] * means[asked]) if np.isfinite(means[asked]).all() else math.nan
         few, codes = self.few.get(group, (None, None))
-        spread = Spread(n=n, mean=mean, squares=squares, values=None if few is None else _weighted(few[asked], w[asked]))
+        spread = Spread(
+            n=n,
+            mean=mean,
+            squares=squares,
+            cubes=self._cubes(group, w) if squares else 0.0,
+            values=None if few is None else _weighted(few[asked], w[asked]),
+        )
         if not self.width:
             return spread
         keys, cluster_sizes, sums = self._consolidated
@@ -349,6 +373,14 @@ class Scatter:
         """(G, P), of the columns."""
         means: Scores = (self.anchors + self.rests)[:, : _columns(len(self.runs))]
         return means
+
+    def _cubes(self, group: int, w: Scores) -> float:
+        terms = [
+            (1.0 if i == k else 3.0) * float(w[i] * w[j] * w[k]) * float(self.triples[group, at])
+            for at, (i, j, k) in enumerate(_triples(len(w)))
+            if w[i] and w[j] and w[k]
+        ]
+        return sum(terms)
 
     @functools.cached_property
     def _consolidated(self) -> tuple[NDArray[np.int64], NDArray[np.int64], Scores]:
@@ -389,8 +421,12 @@ class _Batch:
         columns = averages if len(averages) == 1 else [averages[0] - averages[1], *averages]
         blank.n[self.there] = self.counts
         centred = [self._centred(column, blank, index) for index, column in enumerate(columns)]
+        squared = {}
         for index, (left, right) in enumerate(zip(*_factors(len(columns)), strict=True)):
-            blank.products[self.there, index] = self._sums(centred[left] * centred[right])
+            squared[left, right] = centred[left] * centred[right]
+            blank.products[self.there, index] = self._sums(squared[left, right])
+        for index, (i, j, k) in enumerate(_triples(len(columns))):
+            blank.triples[self.there, index] = self._sums(centred[i] * squared[j, k])
         row = len(columns)
         for index, (side, average) in enumerate(zip(self.sides, averages, strict=True)):
             blank.odd[self.there, index] = self._any(functools.reduce(np.logical_or, map(_is_odd, side)))
@@ -455,6 +491,11 @@ def _columns(sides: int) -> int:
 def _factors(columns: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Which columns are multiplied: each with itself, and the first with the last."""
     return (np.array([0]), np.array([0])) if columns == 1 else (np.array([0, 1, 2, 0]), np.array([0, 1, 2, 2]))
+
+
+def _triples(columns: int) -> tuple[tuple[int, int, int], ...]:
+    """The same of three: each cubed, and the mixed terms of first plus last."""
+    return ((0, 0, 0),) if columns == 1 else ((0, 0, 0), (1, 1, 1), (2, 2, 2), (0, 0, 2), (0, 2, 2))
 
 
 def _is_odd(run: Scores) -> NDArray[np.bool_]:

@@ -12,6 +12,9 @@ from scipy import special
 _NODES = 161
 """Of the integral over a chi-square; with half as many nothing changes by more than 1e-6 of itself."""
 
+_NOTABLE = 2.5
+"""Standard errors of the skewness of normal scores: what is less skewed is taken for symmetric, and t is left as it is."""
+
 _UNDERESTIMATED = 2.0
 """The skewness of a sample is smaller than that of what it was drawn from, the more so the larger that is. Of candidates in
 steps of a half this is the smallest that keeps the error rates of log-normal scores (standard deviation of the logarithm up to
@@ -63,6 +66,23 @@ def bent(h: float, *, skewness: float) -> float:
     if abs(a) < 1e-8:
         return h - a * h * h / 3 - a / 6
     return 3 / a * (float(np.cbrt(1 + a * (h - a / 6))) - 1)
+
+
+def third_moment(*, cubes: float, squares: float, count: int) -> float:
+    """Σ (x_i − x̄)³ where the scores are notably skewed; 0 where normal ones could have come out like that, or it overflows.
+
+    Notable is a skewness of more than 2.5 · sqrt(6 / n), which 1% of normal samples have.
+
+    Args:
+        cubes: Σ (x_i − x̄)³.
+        squares: Σ (x_i − x̄)².
+        count: n, the number of independent x_i: of examples or clusters.
+    """
+    if not (math.isfinite(cubes) and math.isfinite(squares) and squares > 0):
+        return 0.0
+    sd = math.sqrt(squares / count)
+    skewness = cubes / count / sd / sd / sd
+    return cubes if abs(skewness) > _NOTABLE * math.sqrt(6 / count) else 0.0
 
 
 def t_upper(t: NDArray[np.float64], *, df: NDArray[np.float64]) -> NDArray[np.float64]:
