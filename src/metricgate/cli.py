@@ -91,7 +91,7 @@ def _produce(options: argparse.Namespace, *stages: Literal["train", "evaluate"])
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from metricgate import config_file, pipeline
+    from metricgate import config_file, custom_metrics, pipeline
     from metricgate.report import document, markdown, terminal
 
     config = config_file.load(options.config)
@@ -100,7 +100,14 @@ def _compare(options: argparse.Namespace) -> int:
         from metricgate import recording
 
         verdicts = recording.verdicts(options.config, store=options.store, environ=os.environ)
-    report = pipeline.compare(options.candidate, options.baseline, config=config, history=options.history, verdicts=verdicts)
+    report = pipeline.compare(
+        options.candidate,
+        options.baseline,
+        config=config,
+        history=options.history,
+        verdicts=verdicts,
+        importing=custom_metrics.on_this_machine(options.config.parent, os.environ),
+    )
     if options.store is not None:
         sys.stderr.write(recording.note(options.config, report, store=options.store, environ=os.environ))
     for path, text in ((options.json, document.to_json), (options.markdown, markdown.render)):

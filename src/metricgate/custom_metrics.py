@@ -93,7 +93,7 @@ def _check_installed(module_name: str, where: str) -> None:
             f"{root} is not a package that is installed for metricgate",
             where=where,
             expected="on GitHub Actions, a function of an installed package: nothing of a checkout is run to judge it",
-            fix=f"install the package, not editable, into {sys.prefix}; or write the metric into metrics.json",
+            fix=f"install the package, not editable, into {sys.prefix}; or use a metric that is built in",
         )
 
 

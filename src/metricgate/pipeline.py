@@ -10,6 +10,7 @@ from metricgate.config import FILE_NAME, Config
 from metricgate.errors import UsageError
 
 if TYPE_CHECKING:
+    from metricgate.custom_metrics import Importing
     from metricgate.report.document import Origin, Report
     from metricgate.train import Console
 
@@ -86,6 +87,7 @@ def compare(
     warnings: Sequence[str] = (),
     origin: Origin | None = None,
     verdicts: Mapping[str, int] | None = None,
+    importing: Importing = "installed",
 ) -> Report:
     """Compare a candidate with its baseline and judge it.
 
@@ -98,16 +100,19 @@ def compare(
         warnings: More to tell in the report.
         origin: Where the baseline's runs come from, if they were recorded earlier.
         verdicts: How many verdicts each test set has given, by its fingerprint; None where that is not known.
+        importing: Where functions of the user's may come from that metrics name.
 
     Raises:
         UsageError: A path does not exist, or there is no candidate.
         InputError: A file is malformed.
+        ConfigError: A metric names a function that can't be had.
     """
-    from metricgate import formats
+    from metricgate import custom_metrics, formats
     from metricgate.comparison import Comparison
     from metricgate.gate import judge, reuse
     from metricgate.report import document
 
+    functions = custom_metrics.resolve(config, importing)
     column = config.scores.id
     candidate_runs = formats.read_runs(candidate, id=column)
     if not candidate_runs:
@@ -121,7 +126,7 @@ def compare(
     history_runs = formats.read_runs(history, id=column) if history is not None else ()
     judged = {run.where.resolve() for run in (*candidate_runs, *baseline_runs)}
     earlier = [run for run in history_runs if run.where.resolve() not in judged]
-    comparison = Comparison(candidate_runs, baseline_runs, history=earlier, config=config)
+    comparison = Comparison(candidate_runs, baseline_runs, history=earlier, config=config, functions=functions)
     used, uncounted = reuse.found(comparison, verdicts)
     return document.build(
         comparison,

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from metricgate.errors import StageError
 from metricgate.github import quarantine
 from metricgate.github.archive import ArtifactError
 from metricgate.github.foreign_runs import Limits, Task
@@ -63,6 +64,14 @@ def test_runs_that_are_no_evidence_are_refused_in_a_line(tmp_path: Path, name: s
     assert len(said) < 2_000
     assert str(tmp_path) not in said, "what it says is about the artifact, not about this machine"
     assert "Error)" not in said or "UnicodeDecodeError" in said, f"refused by accident: {said}"
+
+
+@pytest.mark.parametrize("function", ["subprocess:call", "scipy.stats:kendalltau"])
+def test_a_strangers_own_policy_chooses_no_function(tmp_path: Path, function: str) -> None:
+    chosen = f"metrics: {{accuracy: {{direction: higher, aggregate: '{function}'}}}}\n"
+    wanted = task(tmp_path, runs.honest()).model_copy(update={"policy": None, "change": chosen})
+    with pytest.raises(StageError, match="judged by its own policy"):
+        quarantine.compare_here(wanted)
 
 
 @pytest.mark.parametrize("name", runs.SPEAKING)

@@ -4,6 +4,7 @@ import json
 import math
 import statistics
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -207,3 +208,51 @@ class TestTestSet:
 
     def test_there_is_none_without_scores(self, tmp_path: Path) -> None:
         assert collect(write(tmp_path, metrics={"accuracy": 0.5})).test_set is None
+
+
+class TestMetricsOfLabelsAndPredictions:
+    HEADER = "example_id,label,prediction,score,importance\n"
+    ROWS = "a,1,1,0.9,1\nb,0,1,0.6,1\nc,1,0,0.4,2\nd,0,0,0.1,1\n"
+    F1: ClassVar = {"quality": {"direction": "higher", "aggregate": "f1"}}
+
+    def test_are_computed(self, tmp_path: Path) -> None:
+        metrics = {
+            **self.F1,
+            "auc": {"direction": "higher", "aggregate": "roc_auc", "prediction": "score"},
+            "heavy": {"direction": "higher", "aggregate": "recall", "weight": "importance"},
+            "loss": {"direction": "lower", "aggregate": "log_loss", "prediction": "score"},
+        }
+        found = collect(write(tmp_path, scores=self.HEADER + self.ROWS), metrics=metrics).metrics
+        loss = -statistics.fmean(math.log(p) for p in (0.9, 0.4, 0.4, 0.9))
+        assert {name: metric.value for name, metric in found.items()} == pytest.approx(
+            {"quality": 0.5, "auc": 0.75, "heavy": 1 / 3, "loss": loss}
+        )
+        assert (found["auc"].n, found["auc"].stderr, found["auc"].direction) == (4, None, "higher")
+
+    def test_that_metrics_json_states_have_to_agree(self, tmp_path: Path) -> None:
+        agreed = collect(write(tmp_path, scores=self.HEADER + self.ROWS, metrics={"quality": 0.50}), metrics=self.F1).metrics
+        assert agreed["quality"].value == 0.5
+        with pytest.raises(InputError, match=r"`quality` is 0.7 in metrics.json, and the f1 of the columns is 0.5"):
+            collect(write(tmp_path, metrics={"quality": 0.7}), metrics=self.F1)
+
+    @pytest.mark.parametrize(("lacking", "header"), [("label", "truth,prediction"), ("prediction", "label,predicted")])
+    def test_need_both_columns(self, tmp_path: Path, lacking: str, header: str) -> None:
+        table = f"example_id,{header}\na,1,1\nb,0,1\n"
+        with pytest.raises(InputError, match=f"there is no column '{lacking}' \\(metrics.quality in metricgate.yaml") as caught:
+            collect(write(tmp_path, scores=table, metrics={"quality": 0.5}), metrics=self.F1)
+        assert caught.value.exit_code == ExitCode.USAGE
+        assert "scores.csv" in str(caught.value)
+
+    def test_that_are_not_defined_are_an_error_that_says_why(self, tmp_path: Path) -> None:
+        silent = self.HEADER + "a,1,0,0.9,1\nb,0,0,0.6,1\n"
+        metrics = {"quality": {"direction": "higher", "aggregate": "precision"}}
+        with pytest.raises(InputError, match="precision is not defined: no example is predicted to be positive"):
+            collect(write(tmp_path, scores=silent), metrics=metrics)
+
+    def test_a_function_of_the_users_is_looked_for_where_nothing_is_stated(self, tmp_path: Path) -> None:
+        loaded = configured(metrics={"cost": {"direction": "lower", "aggregate": "shop.metrics:cost"}})
+        functions = {"shop.metrics:cost": lambda label, prediction, weight: float((weight * (label != prediction)).sum())}
+        folder = write(tmp_path, scores=self.HEADER + self.ROWS)
+        assert collection.collect(folder, loaded, functions=lambda: functions).metrics["cost"].value == 2.0
+        write(folder, metrics={"cost": 2.5})
+        assert collection.collect(folder, loaded).metrics["cost"].value == 2.5

@@ -73,6 +73,14 @@ def test_a_broken_policy_of_the_base_can_be_repaired(checkout: Checkout) -> None
     assert "judged by its own policy" in found.warnings[0]
 
 
+def test_a_policy_that_the_change_itself_brings_may_not_choose_what_is_imported(checkout: Checkout) -> None:
+    base = commit(checkout, None)
+    first = commit(checkout, POLICY.format(limit=0.5))
+    assert policy.in_force(checkout, PATH, base=base).importing == "nothing"
+    commit(checkout, POLICY.format(limit=0.6))
+    assert policy.in_force(checkout, PATH, base=first).importing == "installed"
+
+
 @pytest.mark.parametrize("text", ["metrics: 7\n", ""])
 def test_a_change_with_a_broken_configuration_is_not_judged_by_that_of_its_base(checkout: Checkout, text: str) -> None:
     base = commit(checkout, POLICY.format(limit=0.01))

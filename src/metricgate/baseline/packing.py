@@ -83,7 +83,8 @@ def _pack(run: Run, *, commit: str, config: Config) -> PackedRun:
     if run.scores is not None:
         texts = {config.scores.id, *config.slice_columns, *(run.record.fingerprints.reference_columns or ())}
         texts |= {config.scores.cluster} if config.scores.cluster else set()
-        copy = parquet_copy.of(run.scores.path, numbers={*config.metrics, *run.metrics}, texts=texts)
+        predicted = {column for metric in config.metrics.values() for column in metric.columns}
+        copy = parquet_copy.of(run.scores.path, numbers={*config.metrics, *run.metrics, *predicted}, texts=texts)
         table = (f"{score_tables.STEM}{copy.suffix.lower()}", copy.read_bytes())
         if copy != run.scores.path:
             copy.unlink()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from metricgate import aggregates
 from metricgate.config import Config, MetricConfig
+from metricgate.custom_metrics import Functions
 from metricgate.errors import InputError
 from metricgate.formats import metrics_json, scores
 from metricgate.run import Metric, MetricRecord
@@ -40,14 +42,20 @@ class Collected:
     reference_columns: tuple[str, ...]
 
 
-def collect(folder: Path, config: Config) -> Collected:
+def collect(folder: Path, config: Config, *, functions: Callable[[], Functions] = dict) -> Collected:
     """Read ``metrics.json`` and ``scores.*`` of a run folder.
 
-    A metric comes from ``metrics.json``, or else is the aggregate of the score column of its name. Where both are there,
-    they have to agree, up to rounding.
+    A metric comes from ``metrics.json``, or else is the aggregate of the score column of its name, or of columns of labels and
+    predictions. Where both are there, they have to agree, up to rounding.
+
+    Args:
+        folder: The run folder.
+        config: Which metrics and columns there have to be.
+        functions: Finds the user's functions, for metrics that ``metrics.json`` lacks.
 
     Raises:
-        InputError: A file is malformed, or lacks a metric, id, cluster or slice column of the configuration.
+        InputError: A file is malformed, or lacks a metric, id, cluster, slice, label or prediction column of the configuration.
+        ConfigError: A function of the user's can't be found.
     """
     stated_in = folder / metrics_json.FILE
     stated = metrics_json.read(stated_in) if stated_in.is_file() else {}
@@ -56,7 +64,9 @@ def collect(folder: Path, config: Config) -> Collected:
     if table is not None:
         _check_columns(table, config)
     metrics = {
-        name: _metric(name, metric, stated=stated.get(name), table=table, config=config, folder=folder)
+        name: _of_test_set(name, metric, stated=stated.get(name), table=table, functions=functions)
+        if metric.set_level and table is not None
+        else _metric(name, metric, stated=stated.get(name), table=table, config=config, folder=folder)
         for name, metric in config.metrics.items()
     }
     others = {name: _recorded(metric, direction=None) for name, metric in stated.items() if name not in metrics}
@@ -95,6 +105,7 @@ def _check_columns(table: ScoreTable, config: Config) -> None:
     roles = [("slices", name) for name in config.slice_columns]
     roles += [("scores.cluster", config.scores.cluster)] if config.scores.cluster else []
     roles += [("must_not_flip", rule.must_not_flip) for rule in config.rules if rule.must_not_flip]
+    roles += [(f"metrics.{name}", column) for name, metric in config.metrics.items() for column in metric.columns]
     for role, name in roles:
         if name not in table.columns:
             raise InputError(
@@ -103,7 +114,8 @@ def _check_columns(table: ScoreTable, config: Config) -> None:
                 expected="every column that the configuration names",
                 fix="write it from the evaluation, or correct the name in metricgate.yaml",
             )
-        table.groups(name)  # every example has a value
+        if not role.startswith("metrics."):  # numbers are read as numbers, where they are used
+            table.groups(name)  # every example has a value
 
 
 def _metric(
@@ -142,6 +154,37 @@ def _metric(
         ),
         direction=metric,
     )
+
+
+def _of_test_set(
+    name: str, metric: MetricConfig, *, stated: Metric | None, table: ScoreTable, functions: Callable[[], Functions]
+) -> MetricRecord:
+    """A metric of labels and predictions."""
+    from metricgate.predictions import Reader
+    from metricgate.stats.inference import UndecidableError
+
+    own = aggregates.is_function(metric.aggregate)
+    if own and stated is not None:
+        return _recorded(stated, direction=metric)
+    reader = Reader.of(name, metric, functions() if own else {})
+    sample = reader.read(table)
+    try:
+        value = reader.metric.value(sample)
+    except UndecidableError as error:
+        raise InputError(
+            f"`{name}`: {error}",
+            where=str(table.path),
+            expected=f"labels (`{metric.columns[0]}`) and predictions (`{metric.columns[1]}`) that have a {metric.aggregate}",
+            fix="look at what the model predicts, or at the columns that metricgate.yaml names",
+        ) from error
+    if stated is not None and not _agree(stated.value, value):
+        raise InputError(
+            f"`{name}` is {stated.value:g} in {metrics_json.FILE}, and the {metric.aggregate} of the columns is {value:g}",
+            where=str(table.path),
+            expected="one value of a metric",
+            fix=f"leave `{name}` out of {metrics_json.FILE}, or name it otherwise there",
+        )
+    return _recorded(Metric(value=value if stated is None else stated.value, n=sample.n), direction=metric)
 
 
 def _missing(name: str, *, table: ScoreTable | None, folder: Path) -> InputError:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from metricgate import custom_metrics
 from metricgate import run as runs
 from metricgate.config import Config, Evaluate
+from metricgate.custom_metrics import Functions
 from metricgate.errors import UsageError
 from metricgate.evaluate import collection, fingerprint
 from metricgate.formats import metrics_json, scores
@@ -52,7 +54,7 @@ class Evaluator:
         trained = self._trained(folder)
         digest = self._fingerprint
         usage = self._run(folder, self.config.evaluate, trained) if self.config.evaluate else None
-        collected = collection.collect(folder.path, self.config)
+        collected = collection.collect(folder.path, self.config, functions=self._functions)
         record = trained.model_copy(
             update={
                 "stage": "evaluated",
@@ -69,6 +71,10 @@ class Evaluator:
         )
         runs.write_record(folder.path, record)
         return record
+
+    def _functions(self) -> Functions:
+        # On a machine of GitHub's not from the checkout: this process may hold what the commands of the checkout must not see.
+        return custom_metrics.resolve(self.config, custom_metrics.on_this_machine(self.root, self.environ))
 
     @cached_property
     def _fingerprint(self) -> str | None:

@@ -371,6 +371,7 @@ def _judge(
         policy_changes=judging.changes,
         warnings=judging.warnings,
         origin=origin,
+        importing=judging.importing,
         verdicts=verdicts,
     )
     written = _written(job, report)

@@ -104,6 +104,8 @@ def compare(task: Task) -> Report:
         policy_changes=changes,
         warnings=(*warnings, *task.warnings),
         origin=task.origin,
+        # A stranger's policy chooses nothing that is run.
+        importing="nothing" if task.policy is None else "installed",
     )
     document.to_json(report)  # all its numbers can be written
     return report

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 
 from metricgate import config_file
 from metricgate.config import Config
+from metricgate.custom_metrics import Importing
 from metricgate.errors import ConfigError
 from metricgate.github.checkout import Checkout
 
@@ -22,12 +23,14 @@ class Policy:
         text: The change's own configuration file.
         changes: How the change's own policy differs from the one in force, one line each.
         warnings: What else the reader should know.
+        importing: Where functions that metrics name may come from: nowhere, where the change itself names them.
     """
 
     config: Config
     text: str = ""
     changes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    importing: Importing = "installed"
 
 
 def in_force(checkout: Checkout, path: PurePosixPath, *, base: str | None, default_name: str | None = None) -> Policy:
@@ -52,13 +55,15 @@ def in_force(checkout: Checkout, path: PurePosixPath, *, base: str | None, defau
     source = f"{path} at {base[:7]}"
     text = checkout.read(base, path)
     if text is None:
-        return Policy(config=own, text=own_text, warnings=(f"There is no {source}: this change is judged by its own policy.",))
+        told = f"There is no {source}: this change is judged by its own policy."
+        return Policy(config=own, text=own_text, warnings=(told,), importing="nothing")
     try:
         theirs = config_file.loads(text, source=source, default_name=own.name)
     except ConfigError as error:
         # Nobody could repair a broken file if only the broken file could judge.
         reason = str(error).splitlines()[0]
-        return Policy(config=own, text=own_text, warnings=(f"{reason}; this change is judged by its own policy.",))
+        told = f"{reason}; this change is judged by its own policy."
+        return Policy(config=own, text=own_text, warnings=(told,), importing="nothing")
     return Policy(config=own.with_policy_of(theirs), text=own_text, changes=own.policy_changes(theirs))
 
 
