@@ -15,6 +15,7 @@ from tests.github_server import Fault, GitHubServer, Repository
 from tests.hostile import archives
 
 from metricgate import config_file
+from metricgate.baseline.ledger import Entry
 from metricgate.baseline.store import RunStore
 from metricgate.errors import ConfigError
 from metricgate.github import action, api, fork, quarantine, settings
@@ -279,6 +280,33 @@ def test_the_run_s_own_verdict_is_not_looked_at(world: World, judged: Callable[.
 def test_the_baseline_of_the_artifact_is_not_taken_where_one_is_recorded(world: World, judged: Callable[..., Judged]) -> None:
     world.record(world.base, runs(0.9, commit=world.base))
     assert judged(runs(0.7), baseline=runs(0.5)).report.verdict == "fail"
+
+
+def test_a_spent_budget_holds_for_a_stranger_too_whatever_test_set_the_run_claims(
+    world: World, judged: Callable[..., Judged]
+) -> None:
+    def of(test_set: str, files: Files) -> Files:
+        claim = {"fingerprints": {"test_set": test_set}}
+        return {
+            name: json.dumps({**json.loads(content), **claim}).encode() if name.endswith("run.json") else content
+            for name, content in files.items()
+        }
+
+    ours, claimed = (f"sha256:{digit * 64}" for digit in "12")
+    policy = POLICY.replace("gate: {", "gate: {reuse: {budget: 2}, ")
+    world.base = world.repo.commit(parents=[world.base], files={"metricgate.yaml": policy, "train.py": "# main"})
+    world.repo.branch("main", world.base)
+    world.record(world.base, of(ours, runs(0.9, commit=world.base)))
+    store = RunStore(BranchFiles(world.api(WRITE), "metricgate"))
+    for second in range(2):
+        time = f"2026-03-01T12:00:0{second}Z"
+        store.note(Entry(kind="verdict", name="digits", commit=world.base, time=time, verdict="pass", test_set=ours))
+    report = judged(of(ours, runs(0.95)), policy=policy).report
+    assert (report.verdict, report.exit_code) == ("inconclusive", 3)
+    assert "verdict 3 on a test set whose budget is 2" in report.reasons[0]
+    liar = judged(of(claimed, runs(0.95)), policy=policy).report
+    assert liar.reuse is not None
+    assert (liar.reuse.test_set, liar.reuse.count, liar.exit_code) == (ours, 3, 4), "and another test set is not comparable"
 
 
 def test_without_a_recorded_baseline_that_of_the_artifact_counts_and_the_report_says_so(judged: Callable[..., Judged]) -> None:

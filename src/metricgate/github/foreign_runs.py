@@ -66,6 +66,7 @@ class Task(pydantic.BaseModel):
         path: What the configuration is called in messages.
         default_name: The model's name where the configuration gives none.
         warnings: What else the report has to tell.
+        verdicts: How many verdicts each test set has given, by its fingerprint; None where nobody knows.
     """
 
     model_config = pydantic.ConfigDict(frozen=True)
@@ -81,6 +82,7 @@ class Task(pydantic.BaseModel):
     path: str = FILE_NAME
     default_name: str = "model"
     warnings: tuple[str, ...] = ()
+    verdicts: dict[str, int] | None = None
     limits: Limits = Limits()
 
 
@@ -104,6 +106,7 @@ def compare(task: Task) -> Report:
         policy_changes=changes,
         warnings=(*warnings, *task.warnings),
         origin=task.origin,
+        verdicts=task.verdicts,
         # A stranger's policy chooses nothing that is run.
         importing="nothing" if task.policy is None else "installed",
     )

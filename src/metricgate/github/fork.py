@@ -95,6 +95,7 @@ class _Baseline:
     history: Path | None = None
     origin: Origin | None = None
     told: tuple[str, ...] = ()
+    verdicts: dict[str, int] | None = None
 
 
 def change_of(repository: Repository, work: Work, *, say: Say) -> Change | None:
@@ -203,6 +204,7 @@ def judge(
                 path=str(config),
                 default_name=default_name,
                 warnings=told,
+                verdicts=known.verdicts,
             )
         )
     except ArtifactError as error:
@@ -252,17 +254,18 @@ def _recorded(repository: Repository, change: Change, config: Config, folder: Pa
         base = ancestry.merge_base(repository, change.base, change.head)
         limit = max(config.baseline.max_commits, recorded.LOOKED_AT)
         listed = store.listing(config.name)
+        verdicts = store.verdicts(config.name)
         commits = list(itertools.islice(ancestry.before(repository, base), limit)) if listed else []
         found = commands.find(store, commits, config=config, into=folder / "recorded", recorded=listed)
         history = store.history(config.name, recorded.besides(commits, found), folder / "history")
         if found is None:
             say(f"no ancestor of {base[:7]} within {config.baseline.max_commits} commits is recorded")
-            return _Baseline(history=history, told=(recorded.to_make(base),))
+            return _Baseline(history=history, told=(recorded.to_make(base),), verdicts=verdicts)
     except MetricgateError as error:
         say(str(error))
         return _Baseline(told=(f"Recorded runs could not be read: {error.found}",))
     say(f"the baseline is {found.commit[:7]}, recorded, {found.distance} commits before {base[:7]}")
-    return _Baseline(folder=found.folder, history=history, origin=recorded.origin_of(found))
+    return _Baseline(folder=found.folder, history=history, origin=recorded.origin_of(found), verdicts=verdicts)
 
 
 def _texts(repository: Repository, change: Change, path: PurePosixPath) -> tuple[str | None, str | None]:
