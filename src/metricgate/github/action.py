@@ -14,10 +14,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from metricgate import config_file, pipeline, run
+from metricgate import config_file, pipeline
 from metricgate.config import Config
 from metricgate.errors import ExitCode, MetricgateError, StageError, UsageError
-from metricgate.github import event, jobs, policy, presentation, settings
+from metricgate.github import event, jobs, policy, presentation, settings, showing
 from metricgate.github.commands import Commands
 from metricgate.github.job import Job
 from metricgate.github.policy import Policy
@@ -112,7 +112,7 @@ def _check(job: Job) -> int:
         origin=origin,
         verdicts=found.verdicts,
     )
-    report = _posted(job, report)
+    report = showing.posted(job, report)
     try:
         recorded.note(job, judging.config, report)
     except MetricgateError as error:  # a token that may only read is what most pull requests have
@@ -196,81 +196,6 @@ def _compare(job: Job) -> int:
     )
     _verdict(job, report)
     return ExitCode.PASSED
-
-
-def _comment(job: Job) -> int:
-    """Show a report; in a `workflow_run` workflow, one that is made here from what the other run uploaded."""
-    from metricgate.github import posting
-
-    url: str | None = None
-    shown = job.settings.report
-    if job.work.kind == "post":
-        url, shown = _post_for_another(job)
-    elif job.work.kind == "nothing":
-        job.runner.say(f"there is nothing to show: {job.work.why}")
-    elif shown is None:
-        raise UsageError("`report` is empty", expected="the output `report` of actions/compare", where="with:")
-    else:
-        report = document.read(shown)
-        told = posting.accepted(job, report)
-        if told != report:
-            shown = _written(job, told)
-            job.runner.summary(markdown.render(told))
-        url = posting.post(job, told)
-    job.runner.output("comment-url", url or "")
-    job.runner.output("report", str(shown or ""))
-    return ExitCode.PASSED
-
-
-def _post_for_another(job: Job) -> tuple[str | None, Path | None]:
-    """Judge the runs that another workflow run uploaded, and show the report on its pull request."""
-    from metricgate.github import fork, posting
-    from metricgate.github.waiver import Evidence
-    from metricgate.report.comment import Source
-
-    repository = posting.needed(job)
-    change = fork.change_of(repository, job.work, say=job.runner.say)
-    if change is None:
-        return None, None
-    judged = fork.judge(
-        repository,
-        change,
-        config=job.settings.config,
-        name=job.settings.name,
-        default_name=job.model_name,
-        folder=job.folder("foreign"),
-        say=job.runner.say,
-    )
-    if judged is None:
-        return None, None
-    evidence = Evidence(since=change.since)
-    report = posting.waived(job, repository, judged.report, number=change.number, head=change.head, evidence=evidence)
-    job.runner.summary(markdown.render(report))
-    link = f"{job.settings.server_url}/{job.settings.repository}/actions/runs/{change.run_id}"
-    source = Source(head=change.head, run=change.run_id, attempt=change.attempt, link=link)
-    place = posting.Place(number=change.number, source=source, text=judged.text)
-    return posting.show(job, repository, report, place), _written(job, report)
-
-
-def _posted(job: Job, report: Report) -> Report:
-    """Show a report on the pull request, if there is one and a token; the report, waived if somebody accepted it."""
-    if job.repository is None:
-        return report
-    from metricgate.github import posting
-
-    told = posting.accepted(job, report)
-    if told != report:
-        job.runner.output("report", str(_written(job, told)))
-        job.runner.summary(markdown.render(told))
-    job.runner.output("comment-url", posting.post(job, told) or "")
-    return told
-
-
-def _written(job: Job, report: Report) -> Path:
-    folder = job.folder("report")
-    run.write_text(folder / "report.json", document.to_json(report))
-    run.write_text(folder / "report.md", markdown.render(report))
-    return folder / "report.json"
 
 
 def _record(job: Job) -> int:
@@ -374,7 +299,7 @@ def _judge(
         importing=judging.importing,
         verdicts=verdicts,
     )
-    written = _written(job, report)
+    written = showing.written(job, report)
     for name, value in (("report", written), ("markdown", written.with_suffix(".md")), ("comment-url", "")):
         job.runner.output(name, str(value))
     job.runner.summary(markdown.render(report))
@@ -394,7 +319,7 @@ _STAGES: Mapping[Stage, Callable[[Job], int]] = {
     "evaluate": _evaluate,
     "baseline": _baseline,
     "compare": _compare,
-    "comment": _comment,
+    "comment": showing.comment,
     "record": _record,
     "gate": _gate,
 }
