@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -171,3 +173,17 @@ def test_wrong_use_says_what_was_expected(arguments: list[str], told: str, capsy
     assert code == ExitCode.USAGE
     assert not out
     assert told in err
+
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+@pytest.mark.parametrize("shown", re.findall(r"```console\n\$ metricgate (power .*?)```", README, flags=re.DOTALL))
+def test_the_readme_shows_what_is_printed(shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command, _, output = shown.partition("\n")
+    assert cli.main(shlex.split(command)) == 0
+    assert capsys.readouterr().out == output
+
+
+def test_the_readme_shows_something() -> None:
+    assert README.count("\n$ metricgate power") == 2

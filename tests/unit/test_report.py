@@ -434,3 +434,9 @@ def test_a_report_from_before_the_two_were_told_apart_is_still_shown() -> None:
     assert "about 4 times the evidence would settle it." in "\n".join(
         summary.certainty(NOT_SURE.model_copy(update={"rules": (old,)}))
     )
+
+
+def test_for_seeds_the_command_is_told_that_trains_them() -> None:
+    needs = NOT_SURE.rules[0].model_copy(update={"settlement": SettlementInfo(seeds=5, more_examples=2400)})
+    lines = summary.certainty(NOT_SURE.model_copy(update={"rules": (needs,)}))
+    assert any("5 seeds a side, would settle it; `metricgate run --seeds 0-4` trains so many." in line for line in lines)

@@ -85,8 +85,12 @@ class TestFactorToSettle:
         PairedProportions(better=3, worse=30, n=1000, covers=""),
         Proportion(successes=990, n=1000, covers=""),
         student(stderr=0.01, df=3.0),
+        Student(estimate=0.0, stderr=0.01, df=99.0, n=100, method="skewed", covers="", skewness=0.2),
+        combined(
+            estimate=0.0, examples=[Component(1e-5, 999)], training=Component(3e-5, 4), n=1000, method="crossed", covers=""
+        ),
     ],
-    ids=["Tango", "Wilson", "t"],
+    ids=["Tango", "Wilson", "t", "skewed t", "examples × seeds"],
 )
 def test_the_effect_turns_both_tests_by_inversion(result: Inference, alternative: Alternative) -> None:
     # Moved by the effect beyond a limit, the bound at `power` on the far side lies where the test begins to reject.

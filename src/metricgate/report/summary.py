@@ -291,7 +291,9 @@ def _settle(rule: RuleInfo) -> str:
         if rule.to_settle is not None and rule.to_settle <= 100:  # a report from before the two were told apart
             return f"about {max(rule.to_settle, 1.1):.2g} times the evidence would settle it"
         return "it lies so close to the limit that more data would hardly settle it"
-    return phrases.settled_by(rule.settlement, factor=rule.to_settle or 1.0)
+    told = phrases.settled_by(rule.settlement, factor=rule.to_settle or 1.0)
+    seeds = rule.settlement.seeds
+    return f"{told}; `metricgate run --seeds 0-{seeds - 1}` trains so many" if seeds is not None and seeds > 1 else told
 
 
 def _consequence(report: Report) -> str:
