@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from metricgate.errors import InputError
-from metricgate.score_table import ScoreTable, natural_order
+from metricgate.score_table import RANGE, ScoreTable, natural_order
 
 FORMATS = (".parquet", ".csv", ".jsonl")
 Columns = Mapping[str, Sequence[Any]]
@@ -37,7 +38,7 @@ def write(file: Path, columns: Columns) -> Path:
     """Write a table in the format that the file's name says, with the format's usual library."""
     rows = list(zip(*columns.values(), strict=True))
     if file.suffix == ".parquet":
-        pyarrow.parquet.write_table(pa.table(dict(columns)), file)
+        pq.write_table(pa.table(dict(columns)), file)
     elif file.suffix == ".csv":
         with file.open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream)
@@ -158,7 +159,7 @@ class TestReading:
     def test_nested_columns_do_not_disturb_their_neighbours(self, tmp_path: Path) -> None:
         file = tmp_path / "scores.parquet"
         nested = {"example_id": ["a"], "boxes": [[{"x": 1, "y": [1, 2]}]], "loss": [0.5], "tags": [{"k": "v"}]}
-        pyarrow.parquet.write_table(pa.table(nested), file)
+        pq.write_table(pa.table(nested), file)
         table = ScoreTable.open(file, id="example_id")
         assert table.columns == {"example_id": "text", "boxes": "text", "loss": "number", "tags": "text"}
 
@@ -297,6 +298,64 @@ class TestAlignment:
         assert (one.align(other).missing, one.align(other).examples) == (99, ("a0", "a1", "a2", "a3", "a4"))
 
 
+class TestMoreThanOneRange:
+    """Rows are read a million at a time; what lies in two ranges belongs together."""
+
+    N = RANGE + 5
+
+    @pytest.fixture(params=["numbers", "texts"])
+    def columns(self, request: pytest.FixtureRequest) -> dict[str, Any]:
+        ids = np.arange(self.N)
+        named = ids if request.param == "numbers" else pc.binary_join_element_wise("e", pc.cast(pa.array(ids), pa.string()), "-")
+        return {"example_id": named, "label": ids % 3 + 9, "loss": ids / 8}
+
+    def table(self, folder: Path, columns: dict[str, Any], *, name: str = "scores", **changes: Any) -> ScoreTable:
+        file = folder / f"{name}.parquet"
+        pq.write_table(pa.table({**columns, **changes}), file)
+        return ScoreTable.open(file, id="example_id")
+
+    def test_scores_and_groups_are_whole(self, tmp_path: Path, columns: dict[str, Any]) -> None:
+        table = self.table(tmp_path, columns)
+        assert (table.scores("loss") == columns["loss"]).all()
+        assert table.scores("loss", start=RANGE - 2, stop=RANGE + 2).tolist() == columns["loss"][RANGE - 2 : RANGE + 2].tolist()
+        groups = table.groups("label")
+        assert groups.names == ("9", "10", "11")
+        assert (groups.codes == np.arange(self.N) % 3).all()
+        assert groups.sizes.sum() == self.N
+
+    def test_an_id_that_comes_again_in_the_next_range(self, tmp_path: Path, columns: dict[str, Any]) -> None:
+        ids = pa.array(columns["example_id"])
+        again = pa.concat_arrays([ids[: self.N - 1], ids[1:2]])
+        with pytest.raises(InputError, match="appears again, it was in row 2"):
+            self.table(tmp_path, columns, example_id=again)
+
+    def test_rows_that_change_places_in_the_last_range(self, tmp_path: Path, columns: dict[str, Any]) -> None:
+        ids = pa.array(columns["example_id"])
+        turned = pa.concat_arrays([ids[: self.N - 2], ids[self.N - 1 :], ids[self.N - 2 : self.N - 1]])
+        one, other = self.table(tmp_path, columns), self.table(tmp_path, columns, name="other", example_id=turned)
+        assert one.align(one).order is None
+        order = one.align(other).order
+        assert order is not None
+        assert order[-3:].tolist() == [self.N - 3, self.N - 1, self.N - 2]
+
+    def test_a_score_that_is_missing_in_the_last_range(self, tmp_path: Path, columns: dict[str, Any]) -> None:
+        loss = columns["loss"].copy()
+        loss[-2:] = np.nan
+        with pytest.raises(InputError) as raised:
+            self.table(tmp_path, columns, loss=loss).scores("loss")
+        assert "2 rows have no usable score" in str(raised.value)
+        assert f"row {self.N - 1}," in str(raised.value)
+
+
+def test_a_column_may_have_the_engine_s_name_for_positions(tmp_path: Path) -> None:
+    file = tmp_path / "scores.parquet"
+    pq.write_table(pa.table({"File_Row_Number": ["b", "a"], "loss": [1.0, 2.0]}), file)
+    table = ScoreTable.open(file, id="File_Row_Number")
+    assert list(table.columns) == ["File_Row_Number", "loss"]
+    assert table.ids_at([1, 0]) == ["a", "b"]
+    assert table.scores("loss", start=1).tolist() == [2.0]
+
+
 class TestFingerprint:
     def test_it_is_the_documented_bytes(self, file: Path) -> None:
         table = ScoreTable.open(write(file, {"example_id": ["ö", "a"], "label": [3, 10], "set": ["x", None]}), id="example_id")
@@ -385,7 +444,7 @@ class TestMistakes:
         assert "row 2, column 'example_id': the example has no id" in problem(write(file, digits(example_id=["a", None, "c"])))
 
     def test_a_table_without_rows(self, tmp_path: Path) -> None:
-        pyarrow.parquet.write_table(pa.table({"example_id": pa.array([], pa.string())}), tmp_path / "a.parquet")
+        pq.write_table(pa.table({"example_id": pa.array([], pa.string())}), tmp_path / "a.parquet")
         (tmp_path / "a.csv").write_text("example_id,loss\n")
         for name in ("a.parquet", "a.csv"):
             assert "the table has no rows" in problem(tmp_path / name)
@@ -504,9 +563,7 @@ class TestMistakes:
     def test_two_columns_of_one_name(self, tmp_path: Path) -> None:
         (tmp_path / "a.csv").write_text("example_id,loss,loss\na,1,2\n")
         ids, loss = pa.array(["a"]), pa.array([1.0])
-        pyarrow.parquet.write_table(
-            pa.Table.from_arrays([ids, loss, loss], names=["example_id", "loss", "loss"]), tmp_path / "a.parquet"
-        )
+        pq.write_table(pa.Table.from_arrays([ids, loss, loss], names=["example_id", "loss", "loss"]), tmp_path / "a.parquet")
         for name in ("a.csv", "a.parquet"):
             assert "two columns are named 'loss'" in problem(tmp_path / name)
 

@@ -58,7 +58,8 @@ def check(spread: Spread, x: Scores, clusters: NDArray[np.uint8] | None = None) 
     if spread.values is not None:
         assert sorted(spread.values) == pytest.approx(sorted(x))
     if clusters is None:
-        assert spread.sizes is spread.sums is None
+        assert spread.sizes is None
+        assert spread.sums is None
         return
     there = np.unique(clusters)
     assert spread.sizes is not None
