@@ -306,7 +306,8 @@ class TestMoreThanOneRange:
     @pytest.fixture(params=["numbers", "texts"])
     def columns(self, request: pytest.FixtureRequest) -> dict[str, Any]:
         ids = np.arange(self.N)
-        named = ids if request.param == "numbers" else pc.binary_join_element_wise("e", pc.cast(pa.array(ids), pa.string()), "-")
+        texts = pc.binary_join_element_wise("e", pc.cast(pa.array(ids), pa.string()), "-")
+        named = ids if request.param == "numbers" else texts
         return {"example_id": named, "label": ids % 3 + 9, "loss": ids / 8}
 
     def table(self, folder: Path, columns: dict[str, Any], *, name: str = "scores", **changes: Any) -> ScoreTable:
