@@ -580,3 +580,43 @@ def test_every_rule_says_why(kind: Kind, seed: int, folder: Folder) -> None:
     candidate, baseline = (folder.run(rng.integers(0, 2, size=60), critical=[1] * 60) for _ in range(2))
     (rule,) = judged([candidate], [baseline], {kind: limit}).rules
     assert rule.reason.startswith("accuracy")
+
+
+class TestWhatWouldSettleIt:
+    def test_where_training_noise_dominates_seeds_are_asked_for_and_examples_are_not(self, folder: Folder) -> None:
+        rng = np.random.default_rng(2)
+        level = rng.normal(0, 1, 2000)
+
+        def runs(*means: float) -> list[Run]:
+            return [folder.run(level + mean + rng.normal(0, 0.01, 2000)) for mean in means]
+
+        found = judged(runs(0.47, 0.49, 0.51), runs(0.49, 0.51, 0.53), {"max_regression": 0.05})
+        (rule,) = found.rules
+        assert rule.outcome == "inconclusive"
+        assert rule.settlement is not None
+        assert rule.settlement.examples_suffice is False
+        assert rule.settlement.seeds is not None
+        assert rule.settlement.seeds > 3
+        assert f"{rule.settlement.seeds} seeds a side would settle it; more examples never would" in rule.reason
+
+    def test_where_the_test_set_is_small_examples_are_asked_for_and_seeds_are_not(self, folder: Folder) -> None:
+        rng = np.random.default_rng(2)
+        change = rng.normal(-0.02, 0.3, 100)
+        level = rng.normal(0, 1, 100)
+
+        def runs(by: float) -> list[Run]:
+            return [folder.run(level + by * change + rng.normal(0, 0.01, 100)) for _ in range(3)]
+
+        found = judged(runs(1.0), runs(0.0), {"max_regression": 0.05})
+        (rule,) = found.rules
+        assert rule.outcome == "inconclusive"
+        assert rule.settlement is not None
+        assert rule.settlement.more_examples is not None
+        assert rule.settlement.seeds_suffice is False
+        assert "more seeds never would, since the test set alone is too small" in rule.reason
+
+    def test_where_no_result_could_show_it_that_is_said(self, folder: Folder) -> None:
+        found = judged([folder.run([0.5, 0.7, 0.3, 0.9])], [folder.run([0.55, 0.71, 0.32, 0.96])], {"max_regression": 0.1})
+        (rule,) = found.rules
+        assert rule.settlement is None
+        assert rule.reason.endswith("no result on 4 examples could")

@@ -391,7 +391,7 @@ def test_where_seeds_were_run_nobody_is_told_to_run_them() -> None:
 
 def test_how_often_the_test_set_was_asked_is_told_where_it_is_known() -> None:
     def told(**reuse: object) -> str:
-        return "\n".join(summary.certainty(PASS.model_copy(update={"reuse": ReuseInfo(test_set="sha256:1", **reuse)})))  # type: ignore[arg-type]
+        return "\n".join(summary.certainty(PASS.model_copy(update={"reuse": ReuseInfo(test_set="sha256:1", **reuse)})))
 
     assert "This is verdict 37 of 100 on this test set." in told(count=37, budget=100)
     assert "This is verdict 1,037 on this test set." in told(count=1037)

@@ -94,7 +94,7 @@ class TestTheSplitOfTheTolerance:
     def test_one_number_an_example_needs_fewer_than_two_estimates(self) -> None:
         for adaptivity in ("none", "full"):
             labels = [
-                bound(difference(0.01), delta=1e-4).examples(verdicts=32, adaptivity=adaptivity)  # type: ignore[arg-type]
+                bound(difference(0.01), delta=1e-4).examples(verdicts=32, adaptivity=adaptivity)
                 for bound in (adaptive.joint, adaptive.split)
             ]
             assert labels[0] < labels[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Protocol
 
 from metricgate.gate.verdict import RuleResult
@@ -59,6 +60,8 @@ def inconclusive(rule: RuleResult) -> str:
     sentence = f"{where(rule)} {state}: the evidence does not show whether it {verb} {limit}"
     if rule.to_settle is None:
         return sentence
+    if rule.mde is not None and math.isinf(rule.mde):
+        return f"{sentence}; no result on {rule.n} examples could"
     if rule.settlement is None:
         return f"{sentence}; it lies so close to the limit that more data would hardly settle it"
     return f"{sentence}; {settled_by(rule.settlement, factor=rule.to_settle)}"
