@@ -123,7 +123,7 @@ def score_table(files: Sequence[Path]) -> str:
     tables = [ScoreTable.open(file, id=ID) for file in files]
     orders = [tables[0].align(table).order for table in tables]
     groups = tables[0].groups(SLICE)
-    scores = [table.scores(SCORE)[order] for table, order in zip(tables, orders, strict=True)]
+    scores = [table.scores(SCORE)[slice(None) if order is None else order] for table, order in zip(tables, orders, strict=True)]
     return means_of_slices(scores, groups.codes, groups.names)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metricgate import comparability, reduction, set_level
+from metricgate import comparability, copies, flips, reduction, set_level
 from metricgate import history as recorded_runs
 from metricgate.config import Config
 from metricgate.custom_metrics import Functions
 from metricgate.errors import InputError
 from metricgate.examples import Examples
+from metricgate.flips import Flips
 from metricgate.predictions import Reader
 from metricgate.reduction import Scatters
 from metricgate.run import Run
@@ -25,11 +25,8 @@ from metricgate.set_level import SetLevel
 from metricgate.side import Side
 from metricgate.stats import set_metrics
 from metricgate.stats.means import Value
-from metricgate.stats.scatter import Pair, Sample, Scores
+from metricgate.stats.scatter import Pair, Sample
 from metricgate.training_noise import NoiseSources
-
-NAMED = 10_000
-"""The most ids of flipped examples that are listed in each direction: a report of a hundred million examples stays readable."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,27 +74,6 @@ class Evidence:
         """Whether all scores that there are are 0 or 1."""
         found = [side.samples() for side in (self.candidate, self.baseline) if isinstance(side, Examples)]
         return bool(found) and all(sample.binary for samples in found for sample in samples)
-
-
-@dataclass(frozen=True)
-class Flips:
-    """The examples that most runs of one side get right and most of the other get wrong.
-
-    Attributes:
-        metric: By which metric.
-        worse: The ids of those that got worse, the first ``NAMED`` of them.
-        better: The same of those that got better.
-        n: All examples, or all that are protected.
-        unnamed_worse: How many more got worse.
-        unnamed_better: How many more got better.
-    """
-
-    metric: str
-    worse: tuple[str, ...]
-    better: tuple[str, ...]
-    n: int
-    unnamed_worse: int = 0
-    unnamed_better: int = 0
 
 
 class Comparison:
@@ -184,29 +160,8 @@ class Comparison:
         """
         if not self.paired or self.problem:
             return None
-        if not (self.candidate.has_column(metric) and self.baseline.has_column(metric)):
-            return None
-        if only is not None and not self.baseline.has_column(only):
-            return None
-        # What is critical was decided on the main branch: the candidate can't unmark an example.
-        protected = self.baseline.batches(only) if only is not None else itertools.repeat(None)
-        batches = zip(self.candidate.batches(metric), self.baseline.batches(metric), protected, strict=False)
         higher = self.config.metrics[metric].direction == "higher"
-        turned = _Turned(), _Turned()
-        n = start = 0
-        for candidate, baseline, marks in batches:
-            if not (is_binary(candidate) and is_binary(baseline)):
-                return None
-            keep = np.ones(candidate.shape[1], dtype=np.bool_) if marks is None else marks[0] != 0
-            right, was_right = (side.mean(axis=0) - 0.5 for side in (candidate, baseline))
-            if not higher:
-                right, was_right = -right, -was_right
-            turned[0].add(start + np.flatnonzero(keep & (was_right > 0) & (right < 0)))
-            turned[1].add(start + np.flatnonzero(keep & (was_right < 0) & (right > 0)))
-            n += int(np.count_nonzero(keep))
-            start += candidate.shape[1]
-        worse, better = (tuple(self.candidate.tables[0].ids_at(one.named)) for one in turned)
-        return Flips(metric, worse, better, n, turned[0].count - len(worse), turned[1].count - len(better))
+        return flips.between(self.candidate, self.baseline, metric, higher=higher, only=only)
 
     def _evidence(self, metric: str, slice_: tuple[str, str] | None) -> Evidence:
         slice_name = "=".join(slice_) if slice_ else None
@@ -411,60 +366,17 @@ class Comparison:
         return comparability.metric_problem(metric, self.candidate, self.baseline, config=self.config)
 
     def _distinct(self, side: Side, *, own: int | None = None) -> Side:
-        """Runs that are copies of each other count once: a seed that nothing reads makes no new evidence.
-
-        Beyond the first ``own`` runs there are earlier ones, of which copies are to be expected.
-
-        Runs without scores all stay: single values that are equal (a parameter count) say nothing about the seeds.
-        """
+        """The side without runs that are copies of each other; beyond the first ``own`` copies are to be expected."""
         columns = [
             column
             for name, metric in self.config.metrics.items()
             for column in (metric.columns[1:2] if metric.set_level else (name,))
             if side.has_column(column) and (not metric.set_level or all(t.columns[column] != "text" for t in side.tables))
         ]
-        if len(side.runs) < 2 or not columns:
-            return side
-        kept = _different(side, columns)
-        if len(kept) == len(side.runs):
-            return side
-        runs = own or len(side.runs)
-        different = sum(index < runs for index in kept)
-        if different < runs:
-            self.warnings.append(
-                f"{runs} runs of the {side.label} hold {different} different result{'s'[: different != 1]}: the training "
-                "probably does not read METRICGATE_SEED. Equal runs count once."
-            )
-        return side.only(kept)
-
-
-@dataclass
-class _Turned:
-    """Positions of examples that turned: all are counted, the first are named."""
-
-    named: list[int] = field(default_factory=list)
-    count: int = 0
-
-    def add(self, positions: NDArray[np.int64]) -> None:
-        self.named += positions[: NAMED - len(self.named)].tolist()
-        self.count += len(positions)
-
-
-def _different(side: Side, columns: Sequence[str]) -> list[int]:
-    """The runs that are no copies of an earlier one in any of the columns."""
-    equal = {(one, other) for one in range(len(side.runs)) for other in range(one)}
-    for column in columns:
-        # The first few examples tell nearly all runs apart.
-        for batch in side.batches(column, first=4096):
-            equal = {(one, other) for one, other in equal if np.array_equal(batch[one], batch[other])}
-            if not equal:
-                break
-    return [index for index in range(len(side.runs)) if not any(one == index for one, _ in equal)]
-
-
-def is_binary(scores: Scores) -> bool:
-    """Whether all scores are 0 or 1."""
-    return bool(((scores == 0) | (scores == 1)).all())
+        different, warning = copies.without(side, columns, own=own)
+        if warning:
+            self.warnings.append(warning)
+        return different
 
 
 def _all_ids(runs: Sequence[Run]) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from metricgate.gate.verdict import RuleResult
 
 if TYPE_CHECKING:
-    from metricgate.comparison import Flips
+    from metricgate.flips import Flips
 
 
 def where(rule: RuleResult) -> str:

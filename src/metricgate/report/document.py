@@ -16,7 +16,8 @@ from metricgate.errors import InputError, UsageError
 from metricgate.gate.verdict import RuleOutcome
 
 if TYPE_CHECKING:  # a report is read and shown without what made it
-    from metricgate.comparison import Comparison, Flips
+    from metricgate.comparison import Comparison
+    from metricgate.flips import Flips
     from metricgate.gate.reuse import Reuse
     from metricgate.gate.verdict import RuleResult, Verdict
     from metricgate.run import Run
