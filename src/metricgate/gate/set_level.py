@@ -134,9 +134,10 @@ class SetLevelMeasured(Measured):
         candidate = self.evidence.candidate
         metric = candidate.metric.name if isinstance(candidate, SetLevel) else self.evidence.metric
         of = f" of the influence values of {metric}" if self.choice.method == "influence values" else ""
-        method = f"{result.method}{of} ({self.choice.reason})"
-        n = self.evidence.n or result.n
-        return dataclasses.replace(result, method=method, n=n)  # type: ignore[type-var]  # every inference is a dataclass
+        said = {"method": f"{result.method}{of} ({self.choice.reason})", "n": self.evidence.n or result.n}
+        # Every inference is a dataclass; tests of few examples count them themselves.
+        own = {field.name for field in dataclasses.fields(result)}  # type: ignore[arg-type]
+        return dataclasses.replace(result, **{name: said[name] for name in said if name in own})  # type: ignore[type-var]
 
 
 def chosen(measured: Measured) -> Measured:
