@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from metricgate.stats.inference import UndecidableError
 
 _FEW = 5
-_BIASED = 1.6
+_BIASED = 1.75
 """With up to five clusters the estimated variance may be too small by no more than this factor: beyond it the test rejects
 up to four times too often, and no choice of degrees of freedom cures that."""
 

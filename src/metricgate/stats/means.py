@@ -17,7 +17,6 @@ from metricgate.stats.proportions import PairedProportions, Proportion
 from metricgate.stats.scatter import Codes, Pair, Sample, Scores, Spread
 from metricgate.stats.sign_flip import SignFlip
 
-
 _LOPSIDED = 1.5
 """Standard errors of skewness. Turning signs takes for granted that differences are symmetric; fewer than 30 that are more
 lopsided are left to t and its correction for skewness. With exponential ones signs alone would block 14% at alpha 0.05."""
@@ -97,7 +96,10 @@ def paired(pair: Pair, *, baseline_weight: float = 1.0, noise: Noise | None = No
         return Exact(estimate=0.0, n=n, method="identical scores", covers="every example has the score it had before")
     examples = mean_variance(difference)
     if examples.variance == 0 and noise is None:
-        raise UndecidableError("every example changed by exactly the same amount: there is no variance to judge by")
+        if candidate.varies or baseline.varies:
+            raise UndecidableError("every example changed by exactly the same amount: there is no variance to judge by")
+        instead = "; an absolute limit could be judged" if candidate.binary and baseline.binary else ""
+        raise UndecidableError(f"all examples have one score on each side: there is no variance to judge by{instead}")
     if noise is None and difference.sizes is None and difference.values is not None:
         third = tails.third_moment(cubes=difference.cubes, squares=difference.squares, count=n, notable=_LOPSIDED)
         if third == 0:

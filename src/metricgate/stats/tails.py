@@ -68,7 +68,7 @@ def bent(h: float, *, skewness: float) -> float:
     return 3 / a * (float(np.cbrt(1 + a * (h - a / 6))) - 1)
 
 
-def third_moment(*, cubes: float, squares: float, count: int) -> float:
+def third_moment(*, cubes: float, squares: float, count: int, notable: float = _NOTABLE) -> float:
     """Σ (x_i − x̄)³ where the scores are notably skewed; 0 where normal ones could have come out like that, or it overflows.
 
     Notable is a skewness of more than 2.5 · sqrt(6 / n), which 1% of normal samples have.
@@ -77,12 +77,13 @@ def third_moment(*, cubes: float, squares: float, count: int) -> float:
         cubes: Σ (x_i − x̄)³.
         squares: Σ (x_i − x̄)².
         count: n, the number of independent x_i: of examples or clusters.
+        notable: Standard errors.
     """
     if not (math.isfinite(cubes) and math.isfinite(squares) and squares > 0):
         return 0.0
     sd = math.sqrt(squares / count)
     skewness = cubes / count / sd / sd / sd
-    return cubes if abs(skewness) > _NOTABLE * math.sqrt(6 / count) else 0.0
+    return cubes if abs(skewness) > notable * math.sqrt(6 / count) else 0.0
 
 
 def t_upper(t: NDArray[np.float64], *, df: NDArray[np.float64]) -> NDArray[np.float64]:
