@@ -61,6 +61,8 @@ def _asv_interval(values: NDArray[np.float64]) -> tuple[float, float]:
     Both tails of that density are powers, ∫ (Σ |y − b|)^−n db = (Σ |y − b|)^−(n−1) / (n (n − 1)) beyond the outermost values.
     """
     n, y = len(values), np.sort(values)
+    if y[0] == y[-1]:
+        return float(y[0]), float(y[0])
     tails = [float(np.abs(y - end).sum()) ** (1 - n) / (n * (n - 1)) for end in (y[0], y[-1])]
     grid = np.concatenate([np.linspace(a, b, 101)[:-1] for a, b in itertools.pairwise(y)] + [y[-1:]])
     inside = float(np.trapezoid(np.abs(y[:, None] - grid).sum(axis=0) ** -n, grid))
