@@ -10,20 +10,16 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from metricgate.stats.batch import FEW, Batch, ClusterSums, Codes, Scores, by_key, columns_of, factors, triples
 from metricgate.stats.inference import ROUNDING
 
-Scores = NDArray[np.float64]
-Codes = NDArray[np.integer[Any]]
-
-FEW = 30
-"""With fewer examples than these the scores themselves are kept: tests of so few look at each."""
+__all__ = ["FEW", "Codes", "Pair", "Sample", "Scatter", "Scores", "Spread"]
 
 _CANCELLED = 1e-14
 """Relative to its parts: a sum of squares that is no larger is what rounding left of nothing."""
@@ -139,23 +135,6 @@ class Pair:
         return self._scatter.spread(self._group, [1.0, 0.0, 1.0 - baseline_weight], sizes=(1, 2))
 
 
-@dataclass(frozen=True)
-class _ClusterSums:
-    """The clusters of one batch: what their examples sum up to.
-
-    Attributes:
-        keys: Group times ``width`` plus code, ascending.
-        sizes: The number of examples of each.
-        sums: (keys, P), of the columns, centred by ``centres``.
-        centres: (G, P).
-    """
-
-    keys: NDArray[np.int64]
-    sizes: NDArray[np.int64]
-    sums: Scores
-    centres: Scores
-
-
 @dataclass(frozen=True, kw_only=True)
 class Scatter:
     """The sums of one side, or of two sides over the same examples, for each of G groups of examples.
@@ -192,19 +171,19 @@ class Scatter:
     changed: NDArray[np.bool_]
     few: dict[int, tuple[Scores, NDArray[np.int64]]]
     width: int = 0
-    clusters: tuple[_ClusterSums, ...] = ()
+    clusters: tuple[ClusterSums, ...] = ()
 
     @classmethod
     def empty(cls, runs: Sequence[int], *, groups: int = 1, width: int = 0) -> Scatter:
         """Of no examples."""
-        sides, columns = len(runs), _columns(len(runs))
+        sides, columns = len(runs), columns_of(len(runs))
         return cls(
             runs=tuple(runs),
             n=np.zeros(groups, dtype=np.int64),
             anchors=np.zeros((groups, columns + sum(runs))),
             rests=np.zeros((groups, columns + sum(runs))),
-            products=np.zeros((groups, len(_factors(columns)[0]))),
-            triples=np.zeros((groups, len(_triples(columns)))),
+            products=np.zeros((groups, len(factors(columns)[0]))),
+            triples=np.zeros((groups, len(triples(columns)))),
             residuals=np.zeros((groups, sides)),
             odd=np.zeros((groups, sides), dtype=np.bool_),
             unlike=np.zeros((groups, sides), dtype=np.bool_),
@@ -245,7 +224,7 @@ class Scatter:
             order = np.argsort(codes, kind="stable")
             sides = [side[:, order] for side in sides]
             clusters = clusters[order] if clusters is not None else None
-        return _Batch(sides, counts, clusters).summed(blank)
+        return Batch(sides, counts, clusters).summed(blank)
 
     def merge(self, other: Scatter) -> Scatter:
         """Of the examples of both."""
@@ -255,8 +234,8 @@ class Scatter:
         cross = self.n * share
         apart = (other.anchors - self.anchors) + (other.rests - self.rests)
         first = self.n == 0
-        columns = _columns(len(self.runs))
-        left, right = _factors(columns)
+        columns = columns_of(len(self.runs))
+        left, right = factors(columns)
         both = self.few.keys() & other.few.keys()
         return replace(
             self,
@@ -282,9 +261,9 @@ class Scatter:
 
     def _merged_triples(self, other: Scatter, apart: Scores, share: Scores) -> Scores:
         """Both sums centred anew: by −share · apart and by (1 − share) · apart."""
-        pairs = {pair: at for at, pair in enumerate(zip(*_factors(_columns(len(self.runs))), strict=True))}
+        pairs = {pair: at for at, pair in enumerate(zip(*factors(columns_of(len(self.runs))), strict=True))}
         merged = self.triples + other.triples
-        for at, (i, j, k) in enumerate(_triples(_columns(len(self.runs)))):
+        for at, (i, j, k) in enumerate(triples(columns_of(len(self.runs)))):
             for one, rest in ((i, pairs[j, k]), (j, pairs[i, k]), (k, pairs[i, j])):
                 merged[:, at] += apart[:, one] * ((1 - share) * other.products[:, rest] - share * self.products[:, rest])
             moved = other.n * (1 - share) ** 3 - self.n * share**3
@@ -316,7 +295,7 @@ class Scatter:
 
     def sample(self, group: int = 0, *, side: int = 0) -> Sample:
         """What one group says of one side."""
-        weights = [0.0] * _columns(len(self.runs))
+        weights = [0.0] * columns_of(len(self.runs))
         weights[side + (len(self.runs) > 1)] = 1.0
         start = len(weights) + sum(self.runs[:side])
         return Sample(
@@ -341,7 +320,7 @@ class Scatter:
         """The spread of a weighted sum of the columns; ``sizes`` are those that tell how large a rounding error may be."""
         w = np.asarray(weights)
         n, means = int(self.n[group]), self.means[group]
-        left, right = _factors(len(w))
+        left, right = factors(len(w))
         # 0 · ∞ is nothing: what overflowed and is not asked for must not spoil the rest.
         used = (w[left] != 0) & (w[right] != 0)
         parts = (w[left] * w[right] * np.where(left == right, 1.0, 2.0))[used] * self.products[group][used]
@@ -371,13 +350,13 @@ class Scatter:
     @property
     def means(self) -> Scores:
         """(G, P), of the columns."""
-        means: Scores = (self.anchors + self.rests)[:, : _columns(len(self.runs))]
+        means: Scores = (self.anchors + self.rests)[:, : columns_of(len(self.runs))]
         return means
 
     def _cubes(self, group: int, w: Scores) -> float:
         terms = [
             (1.0 if i == k else 3.0) * float(w[i] * w[j] * w[k]) * float(self.triples[group, at])
-            for at, (i, j, k) in enumerate(_triples(len(w)))
+            for at, (i, j, k) in enumerate(triples(len(w)))
             if w[i] and w[j] and w[k]
         ]
         return sum(terms)
@@ -386,118 +365,26 @@ class Scatter:
     def _consolidated(self) -> tuple[NDArray[np.int64], NDArray[np.int64], Scores]:
         """Keys, sizes and sums of all clusters, centred by the means of their groups."""
         if not self.clusters:
-            return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty((0, _columns(len(self.runs))))
+            return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty((0, columns_of(len(self.runs))))
         keys, where = np.unique(np.concatenate([one.keys for one in self.clusters]), return_inverse=True)
         sizes = np.concatenate([one.sizes for one in self.clusters])
         sums = np.concatenate(
             [one.sums + one.sizes[:, None] * (one.centres - self.means)[one.keys // self.width] for one in self.clusters]
         )
-        total = _by_key(where, sums.T, len(keys))
+        total = by_key(where, sums.T, len(keys))
         return keys, np.bincount(where, weights=sizes, minlength=len(keys)).astype(np.int64), total
 
-    def _regrouped(self, one: _ClusterSums, centre: Scores) -> _ClusterSums:
+    def _regrouped(self, one: ClusterSums, centre: Scores) -> ClusterSums:
         group = one.keys // self.width
         sums = one.sums + one.sizes[:, None] * (one.centres[group] - centre)
-        return _ClusterSums(one.keys - group * self.width, one.sizes, sums, centre)
+        return ClusterSums(one.keys - group * self.width, one.sizes, sums, centre)
 
     def _by_side(self, of_runs: Scores) -> Scores:
         starts = np.cumsum([0, *self.runs[:-1]])
         return np.add.reduceat(of_runs, starts, axis=1)
 
 
-class _Batch:
-    """Examples sorted by group, and their sums group by group."""
-
-    def __init__(self, sides: Sequence[Scores], counts: NDArray[np.int64], clusters: Codes | None) -> None:
-        self.sides = sides
-        self.there = np.flatnonzero(counts)
-        self.counts = counts[self.there]
-        self.starts = np.cumsum(self.counts) - self.counts
-        self.clusters = clusters
-
-    def summed(self, blank: Scatter) -> Scatter:
-        """The sums of this batch in the shape of ``blank``."""
-        averages = [side[0] if len(side) == 1 else side.mean(axis=0) for side in self.sides]
-        columns = averages if len(averages) == 1 else [averages[0] - averages[1], *averages]
-        blank.n[self.there] = self.counts
-        centred = [self._centred(column, blank, index) for index, column in enumerate(columns)]
-        squared = {}
-        for index, (left, right) in enumerate(zip(*_factors(len(columns)), strict=True)):
-            squared[left, right] = centred[left] * centred[right]
-            blank.products[self.there, index] = self._sums(squared[left, right])
-        for index, (i, j, k) in enumerate(_triples(len(columns))):
-            blank.triples[self.there, index] = self._sums(centred[i] * squared[j, k])
-        row = len(columns)
-        for index, (side, average) in enumerate(zip(self.sides, averages, strict=True)):
-            blank.odd[self.there, index] = self._any(functools.reduce(np.logical_or, map(_is_odd, side)))
-            for run in side if len(side) > 1 else ():
-                blank.unlike[self.there, index] |= self._any(run != side[0])
-                blank.residuals[self.there, index] += self._sums(np.square(self._centred(run - average, blank, row)))
-                row += 1
-            row += len(side) == 1
-        if len(self.sides) == 2 and blank.runs[0] == blank.runs[1]:
-            for one, other in zip(*self.sides, strict=True):
-                blank.changed[self.there] |= self._any(one != other)
-        self._keep_few(blank, columns)
-        if self.clusters is None:
-            return blank
-        return replace(blank, clusters=(self._clustered(blank, centred, self.clusters),))
-
-    def _centred(self, column: Scores, blank: Scatter, index: int) -> Scores:
-        """The deviations from the mean of each group; the mean goes into ``blank``."""
-        anchor = self._sums(column) / self.counts
-        column = column - np.repeat(anchor, self.counts)
-        rest = self._sums(column) / self.counts
-        blank.anchors[self.there, index], blank.rests[self.there, index] = anchor, rest
-        return column - np.repeat(rest, self.counts)
-
-    def _sums(self, column: Scores) -> Scores:
-        return np.add.reduceat(column, self.starts)
-
-    def _any(self, flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        if not flags.any():
-            return np.zeros(len(self.starts), dtype=np.bool_)
-        return np.logical_or.reduceat(flags, self.starts)
-
-    def _keep_few(self, blank: Scatter, columns: Sequence[Scores]) -> None:
-        for group, start, count in zip(self.there, self.starts, self.counts, strict=True):
-            if count >= FEW:
-                del blank.few[int(group)]
-                continue
-            at = slice(start, start + count)
-            codes = np.empty(0, dtype=np.int64) if self.clusters is None else self.clusters[at].astype(np.int64)
-            blank.few[int(group)] = np.stack([column[at] for column in columns]), codes
-
-    def _clustered(self, blank: Scatter, centred: Sequence[Scores], clusters: Codes) -> _ClusterSums:
-        keys = np.repeat(self.there, self.counts) * blank.width + clusters
-        found, where, sizes = np.unique(keys, return_inverse=True, return_counts=True)
-        return _ClusterSums(found, sizes.astype(np.int64), _by_key(where, centred, len(found)), blank.means)
-
-
-def _by_key(keys: NDArray[np.intp], columns: Iterable[Scores], count: int) -> Scores:
-    return np.stack([np.bincount(keys, weights=column, minlength=count) for column in columns], axis=1).astype(np.float64)
-
-
 def _weighted(columns: Scores, weights: Scores) -> Scores:
     # No matrix product, whose order of summation is the business of the library behind it.
     weighted: Scores = (columns * weights[:, None]).sum(axis=0)
     return weighted
-
-
-def _columns(sides: int) -> int:
-    return 1 if sides == 1 else 3
-
-
-def _factors(columns: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Which columns are multiplied: each with itself, and the first with the last."""
-    return (np.array([0]), np.array([0])) if columns == 1 else (np.array([0, 1, 2, 0]), np.array([0, 1, 2, 2]))
-
-
-def _triples(columns: int) -> tuple[tuple[int, int, int], ...]:
-    """The same of three: each cubed, and the mixed terms of first plus last."""
-    return ((0, 0, 0),) if columns == 1 else ((0, 0, 0), (1, 1, 1), (2, 2, 2), (0, 0, 2), (0, 2, 2))
-
-
-def _is_odd(run: Scores) -> NDArray[np.bool_]:
-    odd: NDArray[np.bool_] = (run != 0) & (run != 1)
-    return odd
