@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -115,6 +116,10 @@ class PairedProportions:
         return self.better + self.worse < FEW_DISCORDANT
 
     def _bound(self, tail: float, *, alternative: Alternative) -> float:
+        return _bound_of(self, tail, alternative)
+
+    def find_bound(self, tail: float, *, alternative: Alternative) -> float:
+        """The end of the one-sided interval at 1 − ``tail``; ``interval`` remembers those that were found."""
         from scipy import optimize  # a tenth of a second that only intervals need
 
         end = -1.0 if alternative == "greater" else 1.0
@@ -127,6 +132,12 @@ class PairedProportions:
         found = float(optimize.brentq(excess, self.estimate, end, xtol=1e-15, rtol=1e-12))
         # What McNemar's mid-p value doesn't reject is never outside.
         return 0.0 if found * end < 0 and self.p_value(null=0.0, alternative=alternative) > tail else found
+
+
+@functools.lru_cache(maxsize=4096)
+def _bound_of(result: PairedProportions, tail: float, alternative: Alternative) -> float:
+    # A report asks for the same bound several times, and small slices have the same few counts.
+    return result.find_bound(tail, alternative=alternative)
 
 
 @dataclass(frozen=True, kw_only=True)
