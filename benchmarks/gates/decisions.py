@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from metricgate.gate.verdict import Verdict
 from metricgate.run import Fingerprints, Run, RunRecord, Times
 from metricgate.score_table import ScoreTable
 from metricgate.stats import multiplicity, scatter
+from metricgate.stats.scatter import Scatter
 from metricgate.training_noise import NoiseSources
 
 ALPHA = 0.05
@@ -44,26 +46,43 @@ class Setup:
 
     def p_values(self, given: Given) -> list[float]:
         """Of every rule, before Holm."""
-        everywhere = [slice(None), *(given.slices.values() if self.sliced else ())]
-        return [self._p_value(given.candidate[:, at], given.baseline[:, at], given.earlier[:, at]) for at in everywhere]
+        found = self._p_values(given, codes=None, groups=1)
+        if self.sliced:
+            found += self._p_values(given, codes=given.labels, groups=int(given.labels.max()) + 1)
+        return found
 
-    def _p_value(self, candidate: Scores, baseline: Scores, earlier: Scores) -> float:
-        history: list[Scores] = []
+    def _p_values(self, given: Given, *, codes: scatter.Codes | None, groups: int) -> list[float]:
+        baseline, history = given.baseline, list[Scores]()
         if self.history == "one commit":
-            history = [earlier]
+            history = [given.earlier]
         elif self.history == "successive commits":
-            history = list(earlier[:, None])
+            history = list(given.earlier[:, None])
         elif self.history == "same training":
-            baseline = np.vstack([baseline, earlier])
-        evidence = Evidence(
-            metric="accuracy",
-            slice=None,
-            candidate=Examples.of(candidate),
-            baseline=Examples.of(baseline),
-            pair=lambda: scatter.Pair.of(candidate, baseline),
-            noise=NoiseSources(history=tuple(Examples.of(scores) for scores in history)),
-        )
-        return estimates.measure(evidence, aggregate="mean").difference().p_value(null=0.0, alternative="less")
+            baseline = np.vstack([baseline, given.earlier])
+        both = Scatter.of([given.candidate, baseline], codes=codes, groups=groups)
+        recorded = [Scatter.of([scores], codes=codes, groups=groups) for scores in history]
+        found = []
+        for group in range(groups):
+            evidence = Evidence(
+                metric="accuracy",
+                slice=None,
+                candidate=_examples(both, group, side=0),
+                baseline=_examples(both, group, side=1),
+                pair=functools.partial(both.pair, group),
+                noise=NoiseSources(history=tuple(_examples(one, group, side=0) for one in recorded)),
+            )
+            measured = estimates.measure(evidence, aggregate="mean")
+            found.append(measured.difference().p_value(null=0.0, alternative="less"))
+        return found
+
+
+def _examples(summed: Scatter, group: int, *, side: int) -> Examples:
+    def scores() -> Scores:
+        message = "a mean needs no more than the sums"
+        raise NotImplementedError(message)
+
+    samples = (summed.sample(group, side=side),)
+    return Examples(n=int(summed.n[group]), runs=summed.runs[side], samples=lambda: samples, scores=scores)
 
 
 @dataclass(frozen=True)

@@ -37,48 +37,46 @@ class Given:
         candidate: 0/1 scores of shape (runs, examples); the others too, column by column the same examples.
         baseline: The runs that the candidate is compared with.
         earlier: Runs from before.
-        slices: Where the examples of each class are.
+        labels: (n,), the class of each example, numbered in alphabetical order.
         random: For what draws at random.
     """
 
     candidate: Scores
     baseline: Scores
     earlier: Scores
-    slices: Mapping[str, NDArray[np.intp]]
+    labels: NDArray[np.intp]
     random: np.random.Generator
 
 
 @dataclass(frozen=True)
 class Trainings:
-    """All runs: for each variant a matrix of 0/1 scores, (runs, examples), its files, and where each slice is."""
+    """All runs: for each variant a matrix of 0/1 scores, (runs, examples), and its files; the class of each example."""
 
     right: Mapping[str, Scores]
     files: Mapping[str, Sequence[Path]]
-    slices: Mapping[str, NDArray[np.intp]]
+    labels: NDArray[np.intp]
 
     def given(self, pair: Pair, random: np.random.Generator) -> Given:
         """A pair's scores."""
         healthy = self.right["healthy"]
         candidate = self.right[pair.variant][pair.candidate]
-        return Given(candidate, healthy[pair.baseline], healthy[pair.earlier], self.slices, random)
+        return Given(candidate, healthy[pair.baseline], healthy[pair.earlier], self.labels, random)
 
 
 def load(runs: Path) -> Trainings:
     """Read every finished training; all were evaluated on the same examples in the same order."""
     right: dict[str, Scores] = {}
     files: dict[str, list[Path]] = {}
-    slices: dict[str, NDArray[np.intp]] = {}
+    labels = np.empty(0, dtype=np.intp)
     for variant in VARIANTS:
         files[variant] = sorted(file_of(runs, variant, 0).parent.parent.glob("seed-*/scores.parquet"))
         rows = []
         for file in files[variant]:
             table = pq.read_table(file)
             rows.append(table.column("accuracy").to_numpy(zero_copy_only=False).astype(np.float64))
-            if not slices:
-                labels = np.array(table.column("label").to_pylist())
-                slices = {name: np.flatnonzero(labels == name) for name in sorted(set(labels))}
+            labels = np.unique(table.column("label").to_pylist(), return_inverse=True)[1]
         right[variant] = np.stack(rows)
-    return Trainings(right, files, slices)
+    return Trainings(right, files, labels)
 
 
 def pairs(trainings: Trainings, variant: str, *, seeds: int, count: int, seed: int) -> list[Pair]:
