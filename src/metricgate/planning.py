@@ -166,9 +166,8 @@ def of_report(path: Path, *, metric: str | None, effect: float | None, as_json: 
     one = plans[0]
     hopeless = any("never" in row[4:] for row in rows)
     never = "\nnever: no number is enough, since the other part of the noise alone is too large.\n" if hopeless else ""
-    return (
-        f"To see the effect with probability {one.power:g} at {one.alpha:g}, one-sided, were it the only rule:\n\n{table}\n{never}"
-    )
+    head = f"To see the effect with probability {one.power:g} at {one.alpha:g}, one-sided, were it the only rule:"
+    return f"{head}\n\n{table}\n{never}"
 
 
 def of_plan(plan: Plan, *, as_json: bool) -> str:

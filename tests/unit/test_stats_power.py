@@ -109,8 +109,7 @@ def test_the_effect_turns_both_tests_by_inversion(result: Inference, alternative
 def test_a_skewed_score_interval_sees_less_on_its_long_side() -> None:
     nearly_perfect = Proportion(successes=995, n=1000, covers="")
     down, up = (
-        power.minimum_detectable_effect(nearly_perfect, alpha=0.05, power=0.8, alternative=side)
-        for side in ("greater", "less")
+        power.minimum_detectable_effect(nearly_perfect, alpha=0.05, power=0.8, alternative=side) for side in ("greater", "less")
     )
     assert down is not None
     assert up is not None
