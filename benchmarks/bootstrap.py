@@ -68,7 +68,7 @@ def main() -> None:
     print(tabulate.tabulate(rows, headers=headers, tablefmt="pipe", disable_numparse=True))
     apart = max(abs(ours[end] - theirs[end]) for end in ("low", "high")) / theirs["stderr"]
     print(f"\nratio of processor times {theirs['seconds'] / ours['seconds']:.0f} (goal: at least 50)")
-    print(f"the ends of the intervals are {apart:.3f} standard errors apart; two bootstraps of {RESAMPLES:,} differ by about 0.05")
+    print(f"the ends of the intervals are {apart:.3f} standard errors apart; about 0.05 is what two such bootstraps differ by")
     print(f"\n{measure.machine()}")
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import special
 
 from metricgate.stats import auc, means
 from metricgate.stats.inference import Exact, Inference, UndecidableError, t_quantile
@@ -74,7 +75,7 @@ class TestPlacements:
 
 
 class TestPairedDifference:
-    @given(seeds, st.integers(8, 60), st.sampled_from([1.0, 0.9, 1.1]))
+    @given(seeds, st.integers(40, 90), st.sampled_from([1.0, 0.9, 1.1]))
     def test_is_delongs(self, seed: int, n: int, weight: float) -> None:
         label, candidate, baseline = predictions(np.random.default_rng(seed), n)
         estimate, expected = delong_by_definition(label, candidate, baseline, weight=weight)
@@ -84,7 +85,7 @@ class TestPairedDifference:
         assert variance(found) == pytest.approx(expected, rel=1e-6)
         assert found.n == n
 
-    @given(seeds, st.integers(8, 60))
+    @given(seeds, st.integers(40, 90))
     def test_the_other_way_round_it_is_the_negative(self, seed: int, n: int) -> None:
         label, candidate, baseline = predictions(np.random.default_rng(seed), n)
         assume(delong_by_definition(label, candidate, baseline, weight=1.0)[1] > 1e-9)
@@ -103,7 +104,7 @@ class TestPairedDifference:
         linear = means.paired_difference(scores[0][None], scores[1][None])
         delong = auc.paired_difference(label, candidate, baseline)
         assert linear.estimate == pytest.approx(delong.estimate, abs=1e-12)
-        assert variance(linear) == pytest.approx(variance(delong), rel=0.005)
+        assert variance(linear) == pytest.approx(variance(delong), rel=0.03)
 
     def test_identical_predictions_differ_by_exactly_nothing(self) -> None:
         label, score, _ = predictions(np.random.default_rng(1), 50)
@@ -111,10 +112,51 @@ class TestPairedDifference:
 
     def test_unpaired_sides_have_the_variance_of_both(self) -> None:
         rng = np.random.default_rng(2)
-        one, other = (Sample(label=label, prediction=score) for label, score, _ in (predictions(rng, 90), predictions(rng, 70)))
-        together = auc.unpaired_difference(one, other)
-        assert variance(together) == pytest.approx(variance(auc.area(one)) + variance(auc.area(other)), rel=1e-6)
-        assert together.estimate == pytest.approx(auc.area(one).estimate - auc.area(other).estimate)
+        sides = [Sample(label=label, prediction=score) for label, score, _ in (predictions(rng, 90), predictions(rng, 70))]
+        together = auc.unpaired_difference(*sides)
+        alone = [delong_by_definition(side.label, side.prediction, side.prediction, weight=0.0) for side in sides]
+        assert together.estimate == pytest.approx(alone[0][0] - alone[1][0])
+        assert variance(together) == pytest.approx(alone[0][1] + alone[1][1], rel=1e-6)
+
+
+class TestOneArea:
+    def test_has_delongs_error_on_the_scale_of_its_logit(self) -> None:
+        label, score, _ = predictions(np.random.default_rng(3), 80)
+        estimate, expected = delong_by_definition(label, score, score, weight=0.0)
+        found = auc.area(Sample(label=label, prediction=score))
+        assert found.estimate == pytest.approx(estimate)
+        low, high, _ = found.interval(0.9)
+        width = special.logit(high) - special.logit(low)
+        half = t_quantile(0.95, df=found.df) * math.sqrt(expected) / (estimate * (1 - estimate))
+        assert width == pytest.approx(2 * half, rel=1e-6)
+        assert found.p_value(null=low, alternative="greater") == pytest.approx(0.05)
+        assert found.p_value(null=high, alternative="less") == pytest.approx(0.05)
+
+    @pytest.mark.parametrize(("null", "greater"), [(-0.1, 0.0), (0.0, 0.0), (1.0, 1.0), (1.5, 1.0)])
+    def test_lies_between_0_and_1(self, null: float, greater: float) -> None:
+        label, score, _ = predictions(np.random.default_rng(3), 80)
+        found = auc.area(Sample(label=label, prediction=score))
+        assert found.p_value(null=null, alternative="greater") == greater
+        assert found.p_value(null=null, alternative="less") == 1 - greater
+        assert 0 < found.interval(0.999999).low < found.interval(0.999999).high < 1
+
+    @pytest.mark.parametrize(("n", "positive", "apart"), [(50, 0.5, 2.0), (200, 0.5, 3.0), (200, 0.1, 3.0), (1_000, 0.05, 3.0)])
+    def test_is_seldom_shown_to_be_more_than_it_is(self, n: int, positive: float, apart: float) -> None:
+        """One-sided 5% at areas of 0.92 and 0.98; what is undecidable shows nothing."""
+        rng = np.random.default_rng(7)
+        truth = float(special.ndtr(apart / math.sqrt(2)))
+        trials = 1_500
+        rejected = {"less": 0, "greater": 0}
+        label = np.zeros(n)
+        label[: round(positive * n)] = 1
+        for _ in range(trials):
+            try:
+                found = auc.area(Sample(label=label, prediction=apart * label + rng.standard_normal(n)))
+            except UndecidableError:
+                continue
+            for alternative in rejected:
+                rejected[alternative] += found.p_value(null=truth, alternative=alternative) <= 0.05  # type: ignore[arg-type]
+        assert max(rejected.values()) / trials <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / trials)
 
 
 class TestWhatIsRefused:
@@ -138,6 +180,12 @@ class TestWhatIsRefused:
         with pytest.raises(UndecidableError, match="no variance"):
             auc.area(Sample(label=label, prediction=np.ones(40)))
 
+    @pytest.mark.parametrize("turned", [1, -1])
+    def test_a_ranking_without_a_single_error(self, turned: int) -> None:
+        label = np.array([0.0, 1] * 20)
+        with pytest.raises(UndecidableError, match="without a single error"):
+            auc.area(Sample(label=label, prediction=turned * label))
+
 
 class TestErrorRates:
     @pytest.mark.parametrize(("n", "positive"), [(200, 0.5), (200, 0.1), (1_000, 0.05)])
@@ -150,6 +198,9 @@ class TestErrorRates:
             label[: round(positive * n)] = 1
             shared = 1.5 * label + rng.standard_normal(n)
             sides = shared + 0.7 * rng.standard_normal((2, n))
-            worse += auc.paired_difference(label, *sides).p_value(null=0.0, alternative="less") <= 0.05
+            try:
+                worse += auc.paired_difference(label, *sides).p_value(null=0.0, alternative="less") <= 0.05
+            except UndecidableError:
+                continue
         assert worse / trials <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / trials)
         assert worse / trials >= 0.02

@@ -30,6 +30,7 @@ def plain(found: Bootstrapped) -> Bootstrapped:
         bias=found.bias,
         acceleration=found.acceleration,
         df=math.inf,
+        cautious=False,
         n=found.n,
         method=found.method,
     )

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from metricgate.gate.estimates import Measured
 from metricgate.set_level import SetLevel
-from metricgate.stats import auc, bootstrap
+from metricgate.stats import auc, bootstrap, set_metrics
 from metricgate.stats.inference import Inference, UndecidableError
 from metricgate.stats.set_metrics import OfSums, SetMetric
 
@@ -126,7 +126,7 @@ class SetLevelMeasured(Measured):
         if baseline_weight and self.evidence.paired and isinstance(baseline, SetLevel):
             scores = scores - baseline_weight * baseline.scores().mean(axis=0)
         shares = scores - scores.mean()
-        if shares.any() and (df := bootstrap.deciding(shares)) < LEAST_DECIDING:
+        if shares.any() and (df := set_metrics.deciding(shares)) < LEAST_DECIDING:
             raise UndecidableError(f"too few examples decide: as many as {max(df / 2, 1):.0f} would")
 
     def _named(self, result: Inference) -> Inference:

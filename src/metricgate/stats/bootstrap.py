@@ -1,7 +1,7 @@
 """The BCa bootstrap of set-level metrics: of one side, of a difference over the same examples, and of two independent sides.
 
 Efron, JASA 82 (1987) 171: percentiles of the resampled metric, corrected for its bias (z0) and for how its spread changes with
-its value (a, from influence values). Three things make it fast and safe:
+its value (a, from influence values). These make it fast and safe:
 
 - What is resampled are the fewest units with the same distribution: the cells of a table of classes, by one multinomial draw;
   whole clusters; else examples. Above ``BLOCKS_ABOVE`` examples, a metric of sums draws from blocks of examples of nearly equal
@@ -11,6 +11,8 @@ its value (a, from influence values). Three things make it fast and safe:
   narrow for few examples (Hesterberg, The American Statistician 69 (2015) 371). Its degrees of freedom are those of the
   variance of the influence values, 2n/(κ − 1) for a kurtosis of κ: about twice the number of examples that decide, where these
   are few.
+- Of the BCa interval and the plain percentiles the one that reaches farther counts on each side, since for few examples the
+  corrections are noise themselves: with 20 positives among 200 examples, BCa alone called 7% of equal models worse at 5%.
 - Where a few examples decide, or the metric is biased or often not defined, the answer is that nothing can be said.
 """
 
@@ -27,7 +29,7 @@ from scipy import sparse, special
 
 from metricgate.stats.coverage import TEST_SET
 from metricgate.stats.inference import Alternative, Exact, Inference, Interval, UndecidableError, t_cdf, t_quantile
-from metricgate.stats.set_metrics import Custom, OfSums, Sample, SetMetric, Vector
+from metricgate.stats.set_metrics import Custom, OfSums, Sample, SetMetric, Vector, deciding
 
 RESAMPLES = 10_000
 RESAMPLES_OF_FUNCTIONS = 2_000
@@ -125,6 +127,7 @@ class Bootstrapped:
         df: Degrees of freedom; infinite for the plain BCa of Efron.
         stretch: √(units/(units − 1)), or 1 for the plain BCa.
         undefined: How many resamples had no value; they count against every answer.
+        cautious: Whether the percentiles without correction count too, where they say less.
     """
 
     estimate: float
@@ -136,28 +139,38 @@ class Bootstrapped:
     method: str
     stretch: float = 1.0
     undefined: int = 0
+    cautious: bool = True
     covers: str = field(default=f"{TEST_SET} only")
 
     def interval(self, level: float) -> Interval:
-        """The BCa interval: percentiles of the resamples at Φ(z0 + (z0 + z)/(1 − a(z0 + z)))."""
+        """Percentiles of the resamples at Φ(z0 + (z0 + z)/(1 − a(z0 + z))), or at Φ(z) where those lie farther out."""
         half = self.stretch * t_quantile(0.5 + level / 2, df=self.df)
-        return Interval(self._at(-half), self._at(half), level)
+        lows, highs = ([self._at(z, *way) for way in self._ways] for z in (-half, half))
+        return Interval(min(lows), max(highs), level)
+
+    @property
+    def _ways(self) -> tuple[tuple[float, float], ...]:
+        """Bias and acceleration by which to correct."""
+        corrected = (self.bias, self.acceleration)
+        return (corrected, (0.0, 0.0)) if self.cautious else (corrected,)
 
     def p_value(self, *, null: float, alternative: Alternative) -> float:
-        """The level at which a bound of the one-sided BCa interval is ``null``; never below 1/(resamples + 1)."""
+        """The level at which a bound of the one-sided interval is ``null``; never below 1/(resamples + 1)."""
         total = len(self.resamples) + self.undefined
         below = (np.searchsorted(self.resamples, null, "left") + np.searchsorted(self.resamples, null, "right")) / 2
         # A resample without a value counts against what is to be shown.
         unfavourable = below + self.undefined if alternative == "greater" else below
         share = min(max(unfavourable, 1.0), total - 1.0) / total
-        away = float(special.ndtri(share)) - self.bias
-        z = away / (1 + self.acceleration * away) - self.bias
-        p = t_cdf((z if alternative == "greater" else -z) / self.stretch, df=self.df)
-        return max(p, 1 / (total + 1))
+        found = 1 / (total + 1)
+        for bias, acceleration in self._ways:
+            away = float(special.ndtri(share)) - bias
+            z = away / (1 + acceleration * away) - bias
+            found = max(found, t_cdf((z if alternative == "greater" else -z) / self.stretch, df=self.df))
+        return found
 
-    def _at(self, z: float) -> float:
-        moved = self.bias + z
-        level = float(special.ndtr(self.bias + moved / max(1 - self.acceleration * moved, 1e-3)))
+    def _at(self, z: float, bias: float, acceleration: float) -> float:
+        moved = bias + z
+        level = float(special.ndtr(bias + moved / max(1 - acceleration * moved, 1e-3)))
         # Resamples without a value could lie anywhere: as many places farther out.
         total = len(self.resamples)
         extra = self.undefined / total
@@ -429,15 +442,6 @@ class FewChanges:
         """1 where the alternative would have to be shown by changes themselves."""
         beyond = -null if alternative == "greater" else null
         return float(special.pdtr(self.changed, beyond / self.step)) if beyond > 0 else 1.0
-
-
-def deciding(shares: Vector) -> float:
-    """Degrees of freedom of a variance that is estimated from these, 2n/(κ − 1): about twice the number that decide."""
-    squares = float(np.dot(shares, shares))
-    if squares == 0:
-        return 0.0
-    relative = shares**2 / squares
-    return 2.0 / max(float(np.dot(relative, relative)) - 1 / len(shares), 1e-300)
 
 
 def _bca(estimate: float, draws: Vector, shares: Vector, *, scale: float, n: int, units: int, method: str) -> Bootstrapped:
