@@ -175,13 +175,12 @@ class ScoreTable:
         mine, theirs = self._needed_ids(), other._needed_ids()
         if self is other or (self.n == other.n and self._side_by_side(other)):
             return Alignment()
-        pairs = self._file.arrays(
-            f"SELECT a.p AS a, b.p AS b FROM ({mine.numbered}) a JOIN ({theirs.numbered}) b ON a.id = b.id"
-        )
         # The last value of the type says that there is none.
         order = np.full(self.n, -1).astype(np.min_scalar_type(other.n))
         nowhere = np.iinfo(order.dtype).max
-        order[pairs["a"]] = pairs["b"]
+        joined = f"SELECT a.p AS a, b.p AS b FROM ({mine.numbered}) a JOIN ({theirs.numbered}) b ON a.id = b.id"
+        for pairs in self._file.spooled(joined, size=RANGE):
+            order[pairs["a"]] = pairs["b"]
         missing = np.flatnonzero(order == nowhere)
         if len(missing) == 0 and other.n == self.n:
             return Alignment(_frozen(order))

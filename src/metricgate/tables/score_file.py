@@ -4,6 +4,8 @@ Whatever the format, what comes out is a Parquet file that the engine scans colu
 Lines converted once, into the engine's scratch folder.
 """
 
+# ruff: noqa: S608 - statements are made of column expressions that `engine.identifier` and `engine.literal` quoted
+
 from __future__ import annotations
 
 import contextlib
@@ -17,7 +19,7 @@ import duckdb
 from numpy.typing import NDArray
 
 from metricgate.errors import InputError
-from metricgate.tables import csv_file, engine, json_lines, parquet
+from metricgate.tables import columns, csv_file, engine, json_lines, parquet
 from metricgate.tables.columns import Column, Scan
 
 FORMATS = {".parquet": parquet.scan, ".csv": csv_file.scan, ".jsonl": json_lines.scan}
@@ -57,6 +59,18 @@ class ScoreFile:
         """Columns of a statement about this file."""
         with _as_input_error(self.path):
             return engine.shared().arrays(statement)
+
+    def spooled(self, statement: str, *, size: int) -> Iterator[dict[str, NDArray[Any]]]:
+        """Columns of a statement about this file, some rows at a time, however much memory it takes as a whole."""
+        with _as_input_error(self.path):
+            spool = columns.convert(statement)
+            try:
+                count = engine.shared().rows(f"SELECT count(*) FROM {columns.source(spool)}")[0][0]
+                for start in range(0, count, size):
+                    rows = f"{columns.POSITION} >= {start} AND {columns.POSITION} < {start + size}"
+                    yield engine.shared().arrays(f"SELECT * FROM {columns.source(spool)} WHERE {rows}")
+            finally:
+                spool.unlink(missing_ok=True)
 
     def place(self, row: int, column: str) -> str:
         """Where a person finds a value: file, line where there are lines, data row (from 1), column."""
