@@ -20,8 +20,8 @@ SEED = 7
 def main(arguments: list[str] | None = None) -> None:
     """Train what is missing and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    default = Path(os.environ.get("GATES_RUNS", "outputs/gates"))
-    parser.add_argument("--runs", type=Path, default=default, help="default: $GATES_RUNS, or outputs/gates")
+    default = Path(os.environ.get("GATES_RUNS", ".metricgate/gates"))
+    parser.add_argument("--runs", type=Path, default=default, help="default: $GATES_RUNS, or .metricgate/gates")
     parser.add_argument("--pairs", type=int, default=2000, help="of each variant; default: %(default)s")
     parser.add_argument("--sliced-pairs", type=int, default=1000, help="where each class has a rule; default: %(default)s")
     parser.add_argument("--no-training", action="store_true", help="use the trainings that are there")

@@ -89,7 +89,7 @@ def train_missing(runs: Path, *, seeds: int = SEEDS) -> None:
     if not (folder / "train.parquet").is_file():
         message = "CIFAR10_DIR has to name a folder with train.parquet and test.parquet (columns id, image, label)"
         raise SystemExit(message)
-    print(f"{len(todo)} trainings, 15 to 60 seconds each on one core", file=sys.stderr)
+    print(f"{len(todo)} trainings, 10 to 90 seconds each on one core, more where others use it too", file=sys.stderr)
     train, test = (_read(folder / f"{split}.parquet") for split in ("train", "test"))
     for variant, seed in todo:
         started = time.perf_counter()
@@ -156,7 +156,7 @@ def _network(keras: Any, width: float) -> Any:
 def main() -> None:
     """Train from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=Path, default=Path("outputs/gates"), help="default: %(default)s")
+    parser.add_argument("--runs", type=Path, default=Path(".metricgate/gates"), help="default: %(default)s")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="of each variant; default: %(default)s")
     options = parser.parse_args()
     train_missing(options.runs, seeds=options.seeds)
