@@ -224,7 +224,7 @@ def paired_difference(label: Vector, candidate: Vector, baseline: Vector, *, bas
     (0.1875, 'DeLong')
     """
     ours, theirs = placements(label, candidate), placements(label, baseline)
-    if baseline_weight == 1.0 and np.array_equal(candidate, baseline):
+    if baseline_weight == 1.0 and np.array_equal(candidate, baseline) and float(np.ptp(candidate)) > 0:
         covers = "every example has the prediction it had before"
         return Exact(estimate=0.0, n=len(label), method="identical predictions", covers=covers)
     return _inference(

@@ -71,6 +71,7 @@ class Resampled:
         method: In words.
         paired: Whether the samples have the same units.
         changed: How many examples two samples differ in; None for independent samples, and where clusters are drawn.
+        classes: Whether predictions are classes: different models often have the same, and never the same numbers.
     """
 
     values: tuple[float, ...]
@@ -81,6 +82,7 @@ class Resampled:
     method: str
     paired: bool = True
     changed: int | None = None
+    classes: bool = False
 
     def difference(self, *, baseline_weight: float = 1.0) -> Inference:
         """The first sample's metric − weight · the second's.
@@ -89,11 +91,13 @@ class Resampled:
             UndecidableError: A few examples decide, or the metric is biased or often not defined.
         """
         weights = (1.0, -baseline_weight)
-        if self.changed == 0 and baseline_weight == 1.0:
+        if self.changed == 0 and baseline_weight == 1.0 and not self.classes:
             covers = "every example has the prediction it had before"
             return Exact(estimate=0.0, n=self.n, method="identical predictions", covers=covers)
         if self.changed is not None and baseline_weight == 1.0 and deciding(self._shares(weights)) < LEAST_DF:
             step = max(float(np.ptp(share)) for share in self.shares)
+            if step == 0:
+                raise UndecidableError("no example moves the metric: there is no variance to judge by")
             return FewChanges(estimate=self.values[0] - self.values[1], changed=self.changed, step=step, n=self.n)
         return self._combined(weights)
 
@@ -283,7 +287,16 @@ def _resampled(metric: SetMetric, samples: tuple[Sample, ...], *, clusters: Code
     changed = None
     if len(samples) > 1 and codes is None:
         changed = int(np.count_nonzero(samples[0].prediction != samples[1].prediction))
-    return Resampled(values=values, draws=draws, shares=shares, n=n, units=units, method=method, changed=changed)
+    return Resampled(
+        values=values,
+        draws=draws,
+        shares=shares,
+        n=n,
+        units=units,
+        method=method,
+        changed=changed,
+        classes=metric.inputs in {"classes", "two classes"},
+    )
 
 
 def _sizes(count: int, chunk: int) -> Iterator[int]:
