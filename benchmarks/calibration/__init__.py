@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks import measure
-from benchmarks.calibration import chart, regimes
+from benchmarks.calibration import chart, regimes, replaced
 from benchmarks.calibration.rates import ALPHA, Row, table
 
 CHART = Path("docs/calibration.svg")
@@ -25,4 +25,6 @@ def main() -> None:
     print()
     missed = [row for row in rows if row.missed]
     print(f"{len(rows)} regimes, alpha {ALPHA}; {len(missed)} miss the goal. {measure.machine()}")
+    print()
+    print(replaced.table())
     CHART.write_text(chart.draw(rows), encoding="utf-8")

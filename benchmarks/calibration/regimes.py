@@ -53,7 +53,7 @@ def everything(*, effort: float = 1.0) -> Iterator[Regime]:
         "paired t", lambda: [paired_t(name, n, effort=effort) for name in SCORES for n in (30, 100, 200, 1000, 10_000)]
     )
     yield Regime("paired t, 100,000", lambda: [normal_sums(100_000, effort=effort)])
-    yield Regime("sign flip", lambda: [sign_flip(name, n, effort=effort) for name in list(SCORES)[:4] for n in (10, 29)])
+    yield Regime("sign flip", lambda: [sign_flip(name, n, effort=effort) for name in list(SCORES)[:4] for n in (10, 15, 29)])
     yield Regime(
         "clusters", lambda: [clustered(kind, count, effort=effort) for kind in CLUSTERS for count in (2, 3, 5, 10, 30, 200)]
     )
@@ -137,7 +137,7 @@ def clustered(kind: str, count: int, *, effort: float = 1.0) -> Row:
 
 def seeds(runs: int, history: int, share: float, *, effort: float = 1.0) -> Row:
     """Examples crossed with seeds, ``share`` of the variance from training, known with few degrees of freedom."""
-    results = _crossed(_rng(runs), int(10_000 * effort), runs=runs, history=history, share=share)
+    results = crossed(_rng(runs), int(10_000 * effort), runs=runs, history=history, share=share)
     regime = f"{share:.0%} of the variance from training, {_noise(runs, history)}"
     return row(results, truth=0.0, method="examples × seeds", regime=regime, n=f"{runs} a side", large=True)
 
@@ -145,7 +145,7 @@ def seeds(runs: int, history: int, share: float, *, effort: float = 1.0) -> Row:
 def family(runs: int, history: int, rules: int, *, effort: float = 1.0) -> Row:
     """Any false fail among many slices at once, half of the variance of each from training, by Holm."""
     repetitions = int(effort * (4000 if rules < 20 else 600))
-    drawn = _crossed(_rng(rules), repetitions * rules, runs=runs, history=history, share=0.5)
+    drawn = crossed(_rng(rules), repetitions * rules, runs=runs, history=history, share=0.5)
     p = np.array([r.p_value(null=0.0, alternative="less") for r in drawn]).reshape(repetitions, rules)
     regime = f"{rules} slices, half of the variance from training, {_noise(runs, history)}"
     return _family_row(p, method="examples × seeds, Holm", regime=regime, n=f"{runs} a side")
@@ -200,7 +200,7 @@ def _spreads(drawn: Array) -> Iterator[Spread]:
         yield Spread(n=drawn.shape[1], mean=float(mean), squares=float(square), cubes=float(cube))
 
 
-def _crossed(rng: np.random.Generator, repetitions: int, *, runs: int, history: int, share: float) -> list[Inference]:
+def crossed(rng: np.random.Generator, repetitions: int, *, runs: int, history: int, share: float) -> list[Inference]:
     """1,000 examples; a tenth of what seeds move is the residual that both parts of the variance hold."""
     n, df = 1000, 2 * (runs - 1) + history
     twice = 0.1 * share

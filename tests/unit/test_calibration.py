@@ -44,7 +44,7 @@ def test_seeds(runs: int, share: float) -> None:
 
 
 def test_many_slices_of_few_seeds() -> None:
-    # With Satterthwaite's degrees of freedom this was 0.14.
+    # With Satterthwaite's degrees of freedom this was 0.077.
     assert_in_bounds(regimes.family(2, 0, 11, effort=0.2))
 
 

@@ -17,8 +17,8 @@ from metricgate.stats.proportions import PairedProportions, Proportion
 from metricgate.stats.scatter import Codes, Pair, Sample, Scores, Spread
 from metricgate.stats.sign_flip import SignFlip
 
-_LOPSIDED = 1.5
-"""Standard errors of skewness. Turning signs takes for granted that differences are symmetric; fewer than 30 that are more
+_LOPSIDED = 1.0
+"""One standard error of skewness. Turning signs takes for granted that differences are symmetric; fewer than 30 that are more
 lopsided are left to t and its correction for skewness. With exponential ones signs alone would block 14% at alpha 0.05."""
 
 
