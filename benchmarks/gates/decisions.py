@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from benchmarks.gates import peers
 from benchmarks.gates.study import MANY, SEEDS, Given, Pair, Scores, Trainings
-from metricgate.comparison import Comparison, Evidence
+from metricgate.comparison import Comparison
 from metricgate.config import Config
+from metricgate.evidence import Evidence
 from metricgate.examples import Examples
 from metricgate.gate import estimates
 from metricgate.gate.judge import judge

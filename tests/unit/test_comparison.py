@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from metricgate.comparison import Comparison, Evidence
+from metricgate.comparison import Comparison
 from metricgate.config import Config, MetricConfig, ScoreColumns
 from metricgate.errors import InputError
+from metricgate.evidence import Evidence
 from metricgate.examples import Examples
 from metricgate.run import Fingerprints, Metric, Run, RunRecord, Times
 from metricgate.score_table import ScoreTable

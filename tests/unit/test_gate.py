@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from metricgate.comparison import Comparison, Evidence
+from metricgate.comparison import Comparison
 from metricgate.config import Config, Kind, Limit, Outcome
 from metricgate.errors import ExitCode
+from metricgate.evidence import Evidence
 from metricgate.examples import Examples
 from metricgate.gate import estimates, judge, verdict
 from metricgate.gate.verdict import RuleOutcome, RuleResult, Verdict

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from metricgate import training_noise
-from metricgate.comparison import Evidence
+from metricgate.evidence import Evidence
 from metricgate.examples import Examples
 from metricgate.set_level import SetLevel
 from metricgate.stats import means, quantiles

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from metricgate.comparison import Comparison, Evidence
+from metricgate.comparison import Comparison
 from metricgate.config import Config, MetricConfig, Rule
+from metricgate.evidence import Evidence
 from metricgate.gate import estimates, phrases, set_level, verdict
 from metricgate.gate.estimates import Measured
 from metricgate.gate.verdict import RuleResult, UntestedSlice, Verdict
