@@ -28,7 +28,7 @@ def reduce(
     """
     width = len(clusters.names) if clusters else 0
     runs = [[1]] * len(sides[0].runs) if apart else [[len(side.runs) for side in sides]]
-    groupings: dict[str | None, Groups | None] = {**slices} if slices else {None: None}
+    groupings: dict[str | None, Groups | None] = dict(slices.items()) if slices else {None: None}
     found = {
         name: [Scatter.empty(each, groups=len(groups.names) if groups else 1, width=width) for each in runs]
         for name, groups in groupings.items()
