@@ -17,10 +17,10 @@ from metricgate.errors import InputError
 from metricgate.evidence import Evidence
 from metricgate.examples import Examples
 from metricgate.flips import Flips
+from metricgate.groups import Groups, natural_order
 from metricgate.predictions import Reader
 from metricgate.reduction import Scatters
 from metricgate.run import Run
-from metricgate.score_table import Groups, natural_order
 from metricgate.set_level import SetLevel
 from metricgate.side import Side
 from metricgate.stats import set_metrics

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from metricgate.score_table import Groups
+from metricgate.groups import Groups
 from metricgate.side import Side
 from metricgate.stats.scatter import Scatter
 

@@ -9,9 +9,7 @@ rows is read without the rest, and nothing that was read is kept but the codes o
 from __future__ import annotations
 
 import difflib
-import functools
 import hashlib
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,36 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metricgate.errors import InputError
+from metricgate.groups import RANGE, Groups, natural_order
 from metricgate.tables import score_file
 from metricgate.tables.columns import POSITION, Column, Kind
 
-Codes = NDArray[np.unsignedinteger[Any]]
-
 FINGERPRINT_LAYOUT = b"metricgate.test_set/1\n"
 EXAMPLES = 5
-RANGE = 1 << 20
-"""How many rows are read at a time."""
-
-
-@dataclass(frozen=True)
-class Groups:
-    """Which value of a column each example has.
-
-    Attributes:
-        codes: (n,), positions in ``names``, of the smallest unsigned type that holds them.
-        names: The values as text, in natural order: 2 before 10.
-    """
-
-    codes: Codes
-    names: tuple[str, ...]
-
-    @functools.cached_property
-    def sizes(self) -> NDArray[np.int64]:
-        """(names,), how many examples have each value."""
-        counts = np.zeros(len(self.names), dtype=np.int64)
-        for start in range(0, len(self.codes), RANGE):
-            counts += np.bincount(self.codes[start : start + RANGE], minlength=len(counts))
-        return counts
 
 
 @dataclass(frozen=True)
@@ -348,12 +322,6 @@ class ScoreTable:
             pairs = self._file.arrays(f"SELECT p, k FROM (SELECT * FROM ({numbered}) WHERE {within}) JOIN named USING (value)")
             codes[pairs["p"]] = code_of_k[pairs["k"]]
         return Groups(_frozen(codes), names)
-
-
-def natural_order(name: str) -> tuple[Any, ...]:
-    """A sorting key that puts 2 before 10 and otherwise follows the characters."""
-    parts = re.split(r"([0-9]+)", name)
-    return tuple((len(part.lstrip("0")), part.lstrip("0"), part) if i % 2 else part for i, part in enumerate(parts))
 
 
 def _frozen(array: NDArray[Any]) -> NDArray[Any]:

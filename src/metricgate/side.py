@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metricgate.errors import InputError
+from metricgate.groups import RANGE, Groups
 from metricgate.run import Run
-from metricgate.score_table import RANGE, Groups, ScoreTable
+from metricgate.score_table import ScoreTable
 from metricgate.stats.means import Value
 from metricgate.stats.scatter import Scores
 

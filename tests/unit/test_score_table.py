@@ -21,7 +21,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from metricgate.errors import InputError
-from metricgate.score_table import RANGE, ScoreTable, natural_order
+from metricgate.groups import RANGE, natural_order
+from metricgate.score_table import ScoreTable
 
 FORMATS = (".parquet", ".csv", ".jsonl")
 Columns = Mapping[str, Sequence[Any]]
