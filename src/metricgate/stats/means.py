@@ -58,6 +58,12 @@ def paired_difference(
 
     Raises:
         UndecidableError: As ``paired``.
+
+    >>> latency = np.random.default_rng(0).gamma(9.0, size=(1, 400))
+    >>> slower = latency + np.random.default_rng(1).normal(0.2, 1.0, size=(1, 400))
+    >>> result = paired_difference(slower, latency)
+    >>> result.method, round(result.estimate, 3), round(result.p_value(null=0.1, alternative="greater"), 4)
+    ('paired t', 0.118, 0.3471)
     """
     return paired(Pair.of(candidate, baseline, clusters=clusters), baseline_weight=baseline_weight, noise=noise)
 
@@ -138,6 +144,10 @@ def unpaired_difference(
 
     References:
         Welch, Biometrika 34 (1947) 28.
+
+    >>> result = unpaired_difference(Value(value=0.91, runs=1, stderr=0.004), Value(value=0.93, runs=1, stderr=0.003))
+    >>> round(result.p_value(null=0.0, alternative="less"), 6)
+    3.2e-05
     """
     noise = noise if noise is not None and noise.variance > 0 else None
     one, other = _summed(candidate, candidate_clusters), _summed(baseline, baseline_clusters)
@@ -171,6 +181,10 @@ def mean(scores: Scores | Sample | Value, *, clusters: Codes | None = None, nois
 
     Raises:
         UndecidableError: As ``paired``.
+
+    >>> result = mean(np.array([[1.0] * 95 + [0.0] * 5]))
+    >>> result.method, round(result.p_value(null=0.9, alternative="greater"), 4)
+    ('exact binomial test', 0.0576)
     """
     noise = noise if noise is not None and noise.variance > 0 else None
     side = _summed(scores, clusters)
@@ -228,6 +242,12 @@ def mean_variance(scores: Scores | Spread, *, clusters: Codes | None = None) -> 
 
     Raises:
         UndecidableError: Fewer than two examples or clusters.
+
+    References:
+        Miller, arXiv:2411.00640.
+
+    >>> round(mean_variance(np.arange(20.0), clusters=np.arange(20) % 4).variance ** 0.5, 7)
+    0.6454972
     """
     spread = scores if isinstance(scores, Spread) else Spread.of(scores, clusters=clusters)
     n = spread.n
