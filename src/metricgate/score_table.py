@@ -109,13 +109,16 @@ class ScoreTable:
             InputError: The column is not there, or a value is missing, NaN, infinite or not a number.
         """
         found = self._column(column)
-        parts = []
-        for _, read in self._ranges(f"{found.number} AS v", start, self.n if stop is None else stop):
+        stop = self.n if stop is None else stop
+        scores = np.empty(stop - start if stop - start > RANGE else 0, dtype=np.float64)
+        for place, read in self._ranges(f"{found.number} AS v", start, stop):
             values = np.ma.getdata(read["v"])
             if np.ma.is_masked(read["v"]) or not np.isfinite(values).all():
                 raise self._unusable_score(found)
-            parts.append(values)
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+            if not len(scores):
+                return values
+            scores[place - start : place - start + len(values)] = values
+        return scores
 
     def groups(self, column: str) -> Groups:
         """The values of a column as groups.
@@ -150,8 +153,9 @@ class ScoreTable:
         if self is other or (self.n == other.n and self._side_by_side(other)):
             return Alignment()
         # The last value of the type says that there is none.
-        order = np.full(self.n, -1).astype(np.min_scalar_type(other.n))
-        nowhere = np.iinfo(order.dtype).max
+        smallest = np.min_scalar_type(other.n)
+        nowhere = np.iinfo(smallest).max
+        order = np.full(self.n, nowhere, dtype=smallest)
         joined = f"SELECT a.p AS a, b.p AS b FROM ({mine.numbered}) a JOIN ({theirs.numbered}) b ON a.id = b.id"
         for pairs in self._file.spooled(joined, size=RANGE):
             order[pairs["a"]] = pairs["b"]
