@@ -231,7 +231,7 @@ class TestOneSide:
         successes = round(n * share)
         expected = stats.binomtest(successes, n, null, alternative=side).pvalue
         ours = Proportion(successes=successes, n=n, covers="").p_value(null=null, alternative=side)
-        assert ours == pytest.approx(expected, rel=1e-9, abs=1e-300)
+        assert ours == pytest.approx(expected, rel=1e-10, abs=1e-300)
 
     @given(st.integers(2, 10**4), st.floats(0, 1), st.floats(0.001, 0.2))
     def test_its_test_rejects_what_the_interval_excludes(self, n: int, share: float, alpha: float) -> None:
