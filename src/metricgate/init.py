@@ -129,6 +129,7 @@ train:
 {evaluate}model: {found.model}
 metrics:
 {metrics}
+  # f1: {{direction: higher, aggregate: f1_macro}}    # from the columns `label` and `prediction`, as roc_auc and others are
 # Evaluation writes metrics.json or, far better, scores.csv / scores.parquet / scores.jsonl to METRICGATE_RUN_DIR: one row a
 # test example, a column of this name with its id, and one column a metric. Then examples are paired and slices work.
 scores: {{id: example_id}}
