@@ -25,9 +25,11 @@ from metricgate.stats.inference import (
 )
 from metricgate.stats.set_metrics import Inputs, Multiplicities, Sample, Vector, deciding
 
-LEAST_DF, LEAST_DF_ALONE = 3.0, 12.0
-"""Of the variance of a difference and of one area, about twice the number of examples that decide: with fewer, its own error is
-too large. One area near 1 is skewed as well: of 10 positives that decide, 8% were shown to be above what they are, at 5%."""
+LEAST_DF = 3.0
+"""Of the variance of an area or a difference, about twice the number of examples that decide: with fewer, it is unknown."""
+LEAST_ERRORS = 1.0
+"""min(m, k) · min(area, 1 − area): how much of the smaller class is misplaced, in examples. With less, an area near 1 is shown
+to be more than it is too often."""
 
 
 class Placements(NamedTuple):
@@ -263,10 +265,13 @@ def area(sample: Sample) -> Inference:
     found = placements(sample.label, sample.prediction)
     if not 0 < found.area < 1:
         raise UndecidableError(f"the area is {found.area:g}: how sure that is can't be told without a single error")
+    if (errors := min(len(found.positives), len(found.negatives)) * min(found.area, 1 - found.area)) < LEAST_ERRORS:
+        raise UndecidableError(
+            f"the area is {found.area:.4g}: the misplacing of {errors:.2g} examples does not tell how sure it is"
+        )
     plain = _inference(found.area, [found.positives, found.negatives], n=sample.n, method="DeLong, of the logit")
     if not isinstance(plain, Student):
         return plain
-    _check(plain.df, least=LEAST_DF_ALONE)
     return Logit(on_scale=replace(plain, estimate=_logit(found.area), stderr=plain.stderr / (found.area * (1 - found.area))))
 
 
@@ -276,7 +281,8 @@ def _inference(estimate: float, parts: list[Vector], *, n: int, method: str) -> 
     components = [_mean(part) for part in parts]
     if not any(component.variance for component in components):
         raise UndecidableError("every example is ranked alike: there is no variance to judge by")
-    _check(satterthwaite(components).df, least=LEAST_DF)
+    if (df := satterthwaite(components).df) < LEAST_DF:
+        raise UndecidableError(f"too few examples decide: as many as {max(df / 2, 1):.0f} would")
     return combined(estimate=estimate, examples=components, n=n, method=method, covers=f"{TEST_SET} only")
 
 
@@ -327,11 +333,6 @@ class Logit:
 
 def _logit(number: float) -> float:
     return float(special.logit(number))
-
-
-def _check(df: float, *, least: float) -> None:
-    if df < least:
-        raise UndecidableError(f"too few examples decide: as many as {max(df / 2, 1):.0f} would")
 
 
 def _mean(places: Vector) -> Component:
