@@ -200,6 +200,12 @@ class TestProblems:
             comparison.evidence("accuracy")
 
 
+    def test_runs_of_unlike_length_without_ids_are_an_error(self, tmp_path: Path) -> None:
+        runs = [run(tmp_path / str(k), {"accuracy": [1, 0, 1, 0][: k + 2]}) for k in range(2)]
+        with pytest.raises(InputError, match="3 examples, and .* has 2"):
+            Comparison(runs, [], config=config())
+
+
 class TestSlices:
     def test_each_holds_its_own_examples_of_both_sides(self, tmp_path: Path) -> None:
         candidate = run(tmp_path / "c", table([1, 2, 3, 4, 5, 6]))
