@@ -199,10 +199,9 @@ class TestProblems:
         with pytest.raises(InputError, match="no column `passage`"):
             comparison.evidence("accuracy")
 
-
     def test_runs_of_unlike_length_without_ids_are_an_error(self, tmp_path: Path) -> None:
         runs = [run(tmp_path / str(k), {"accuracy": [1, 0, 1, 0][: k + 2]}) for k in range(2)]
-        with pytest.raises(InputError, match="3 examples, and .* has 2"):
+        with pytest.raises(InputError, match=r"3 examples, and .* has 2"):
             Comparison(runs, [], config=config())
 
 
