@@ -302,6 +302,14 @@ class TestLabelsAndPredictions:
         assert (code, report) == (ExitCode.USAGE, {})
         assert because in said
 
+    def test_a_class_that_weighs_too_little_to_compute_with(self, folder: Folder) -> None:
+        ids, labels, weights = [f"e{i}" for i in range(100)], [*self.LABELS[:-2], 2, 2], [1e300, *[0.5] * 97, 1e-300, 1e-300]
+        side: Columns = {"example_id": ids, "label": labels, "prediction": [i % 3 for i in range(100)], "w": weights}
+        metric = {"aggregate": "recall_macro", "weight": "w"}
+        code, report, _ = folder.compare(side, {**side, "prediction": [0] * 100}, {"max": 1.0}, metric=metric)
+        assert report["rules"][0]["outcome"] == "inconclusive"
+        assert code == ExitCode.INCONCLUSIVE
+
     def test_few_examples_that_few_decide(self, folder: Folder) -> None:
         labels, ours, theirs = [0, 0, 1], [0, 1, 1], [0, 0, 1]
         assert not self.outcome(folder, "f1_weighted", ours, theirs, label=labels).startswith("pass")

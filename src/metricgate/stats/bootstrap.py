@@ -463,6 +463,8 @@ def _bca(estimate: float, draws: Vector, shares: Vector, *, scale: float, n: int
     if undefined > _MOST_UNDEFINED * len(draws):
         raise UndecidableError(f"the metric is not defined for {undefined / len(draws):.0%} of the resamples: too few examples")
     squares = float(np.dot(shares, shares))
+    if not math.isfinite(squares):
+        raise UndecidableError("the numbers are too large to compute with")
     if squares <= (1e-12 * scale) ** 2 / units:
         raise UndecidableError("no example moves the metric: there is no variance to judge by")
     df = min(units - 1.0, deciding(shares))
