@@ -238,7 +238,7 @@ class TestClusters:
             passages = [i for i in range(few) for _ in range(10)]
             project.run(side, copies, passage=passages)
         naive, (clustered,) = project.compare().rules[0], project.compare(POLICY + "scores: {cluster: passage}\n").rules
-        assert clustered["method"] == "paired t, clustered"
+        assert clustered["method"] == "paired t, clustered (clusters of examples, no known training noise)"
         assert clustered["difference"] == naive["difference"]
         assert clustered["mde"] == pytest.approx(10**0.5 * naive["mde"], rel=0.15)
 
@@ -392,7 +392,7 @@ class TestTrainingNoise:
         self.seeds(project, "candidate", 0.9, seeds=3)
         found = project.compare()
         assert self.noise(found) == "the test set and the training noise of 6 runs"
-        assert found.rules[0]["method"] == "examples × seeds, paired"
+        assert found.rules[0]["method"] == "examples × seeds, paired (several runs a side)"
 
     def test_the_configuration(self, project: Project) -> None:
         self.seeds(project, "baseline", 0.9)

@@ -87,8 +87,8 @@ def test_a_model_that_is_as_good_passes(project: Project) -> None:
         spam = columns["label"] == "spam"
         assert auc[side] == pytest.approx(sklearn.roc_auc_score(spam, columns["score"]))
         assert f1[side] == pytest.approx(sklearn.f1_score(columns["label"], columns["prediction"], pos_label="spam"))
-    assert auc["method"] == "DeLong (one run a side)"
-    assert f1["method"] == "BCa bootstrap, 10,000 resamples (f1 is no mean of scores)"
+    assert auc["method"] == "DeLong (the area under the ROC curve, one run a side)"
+    assert f1["method"] == "BCa bootstrap, 10,000 resamples (a metric of the whole test set, one run a side)"
     assert [rule["slice"] for rule in slices] == ["language=de", "language=en"]
     assert auc["interval"]["low"] < auc["difference"] < auc["interval"]["high"]
 

@@ -85,38 +85,34 @@ class TestChoice:
     """Only what is there decides."""
 
     @pytest.mark.parametrize(
-        ("name", "given", "method"),
+        ("name", "weighted", "level"),
         [
-            ("accuracy", {}, "means"),
-            ("log_loss", {"runs": 3, "noise": True}, "means"),
-            ("brier", {"weighted": True}, "bootstrap"),
-            ("f1", {}, "bootstrap"),
-            ("f1", {"clustered": True}, "bootstrap"),
-            ("f1", {"noise": True}, "influence values"),
-            ("f1", {"runs": 3}, "influence values"),
-            ("f1", {"ordered": False}, "influence values"),
-            ("roc_auc", {}, "DeLong"),
-            ("roc_auc", {"n": 10_000_000}, "DeLong"),
-            ("roc_auc", {"clustered": True}, "influence values"),
-            ("roc_auc", {"weighted": True}, "influence values"),
-            ("roc_auc", {"noise": True}, "influence values"),
-            ("average_precision", {}, "bootstrap"),
-            ("average_precision", {"n": 50_000}, "influence values"),
-            ("root_mean_squared_error", {"n": 10_000_000}, "bootstrap"),
+            ("accuracy", False, "mean"),
+            ("brier", False, "mean"),
+            ("brier", True, "sums"),
+            ("f1", False, "sums"),
+            ("roc_auc", True, "roc_auc"),
+            ("average_precision", False, "ranking"),
+            ("root_mean_squared_error", False, "sums"),
         ],
     )
-    def test_of_the_method(self, name: str, given: Mapping[str, Any], method: str) -> None:
-        usual = {"n": 500, "runs": 1, "noise": False, "clustered": False, "weighted": False}
-        assert set_level.choose(set_metrics.by_name()[name], **{**usual, **given}).method == method
+    def test_what_a_metric_is(self, name: str, weighted: bool, level: str) -> None:
+        assert set_level.level_of(set_metrics.by_name()[name], weighted=weighted) == level
 
     @pytest.mark.parametrize(
         ("metric", "runs", "noise", "cluster", "method"),
         [
-            (F1, 1, None, None, "BCa bootstrap, 10,000 resamples (f1 is no mean of scores)"),
-            (F1, 1, None, "group", "BCa bootstrap of clusters, 10,000 resamples (f1 is no mean of scores)"),
+            (F1, 1, None, None, "BCa bootstrap, 10,000 resamples (a metric of the whole test set, one run a side)"),
+            (
+                F1,
+                1,
+                None,
+                "group",
+                "BCa bootstrap of clusters, 10,000 resamples (a metric of the whole test set, one run a side)",
+            ),
             (F1, 3, None, None, "examples × seeds, paired of the influence values of f1 (several runs)"),
             (F1, 1, 0.01, None, "examples × seeds, paired of the influence values of f1 (training noise is known)"),
-            (AUC, 1, None, None, "DeLong (one run a side)"),
+            (AUC, 1, None, None, "DeLong (the area under the ROC curve, one run a side)"),
             (AUC, 1, None, "group", "paired t, clustered of the influence values of roc_auc"),
             ({"aggregate": "accuracy"}, 1, None, None, "Tango"),
         ],

@@ -1,4 +1,4 @@
-"""Which statistical method answers for which evidence. The only place that chooses."""
+"""Evidence made ready for inference: every aggregate a mean, the training noise estimated."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from metricgate import training_noise
 from metricgate.evidence import Evidence
 from metricgate.examples import Examples
 from metricgate.set_level import SetLevel
-from metricgate.stats import means, quantiles
+from metricgate.stats import choice, means, quantiles
 from metricgate.stats.inference import Inference
 from metricgate.stats.means import Value
 from metricgate.stats.noise import Noise
@@ -49,6 +49,22 @@ class Measured:
         if self.pair is not None:
             return means.paired(self.pair, baseline_weight=baseline_weight, noise=self.noise)
         return means.unpaired_difference(self.candidate, self.baseline, baseline_weight=baseline_weight, noise=self.noise)
+
+    def reason(self, *, alone: bool = False, baseline_weight: float = 1.0) -> str:
+        """Why the method of such an inference is the one."""
+        if self.candidate is None or (self.baseline is None and not alone):
+            return ""
+        if alone or self.baseline is None:
+            facts = means.facts_of_one(self.candidate, noise=self.noise)
+        elif self.pair is not None:
+            facts = means.facts_of_pair(self.pair, baseline_weight=baseline_weight, noise=self.noise)
+        else:
+            facts = means.facts_of_two(self.candidate, self.baseline, noise=self.noise)
+        chosen = choice.choose(facts)
+        if chosen.method in {"exact", "identical"}:
+            return ""  # what the interval covers says it
+        unpaired = self.evidence.unpaired_reason if facts.sides == "apart" else ""
+        return f"not paired: {unpaired}" if unpaired else chosen.reason
 
     def runs(self, *, alone: bool = False, baseline_weight: float = 1.0) -> Runs:
         """How many runs such an inference rests on."""

@@ -150,11 +150,12 @@ def _apply(rule: Rule, index: int, evidence: Evidence, comparison: Comparison) -
 def _tested(rule: Rule, result: RuleResult, measured: Measured, metric: MetricConfig, config: Config) -> _Draft:
     gate = config.gate
     if rule.kind in {"min", "max"}:
-        shown = measured.candidate_alone()
+        shown, reason = measured.candidate_alone(), measured.reason(alone=True)
         test = _Test(shown, rule.limit.value, "less" if rule.kind == "min" else "greater", measured.runs(alone=True))
     else:
         shown = measured.difference()
         test = _relative_test(rule, result, measured, metric, shown)
+        reason = measured.reason(baseline_weight=test.runs.baseline_weight)
     if rule.kind == "max_regression":
         bound = shown.interval(1 - 2 * gate.alpha)
         result = replace(result, smallest_limit=max(0.0, -bound.low if metric.direction == "higher" else bound.high))
@@ -168,11 +169,11 @@ def _tested(rule: Rule, result: RuleResult, measured: Measured, metric: MetricCo
         mde=power.minimum_detectable_effect(test.result, alpha=gate.alpha, power=gate.power, alternative=test.fail),
         parts=getattr(test.result, "parts", None),
         n=None if exact and isinstance(measured.candidate, Value) else test.result.n,
-        method=test.result.method + (f" of the linearised {metric.aggregate}" if linearised else ""),
+        method=test.result.method
+        + (f" of the linearised {metric.aggregate}" if linearised else "")
+        + (f" ({reason})" if reason else ""),
         noise=test.result.covers,
     )
-    if measured.evidence.unpaired_reason and rule.kind not in {"min", "max"} and not exact:
-        result = replace(result, method=f"{result.method} (not paired: {measured.evidence.unpaired_reason})")
     return _Draft(result, test, measured.warning)
 
 

@@ -1,68 +1,29 @@
-"""Which statistical method answers for a metric of labels and predictions. The only place that chooses."""
+"""Metrics of labels and predictions made ready for inference, by the method that is chosen for them."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
 
 from metricgate.gate.estimates import Measured
 from metricgate.set_level import SetLevel
 from metricgate.stats import auc, bootstrap, set_metrics
+from metricgate.stats.choice import Choice, Facts, Level, choose
 from metricgate.stats.inference import Inference, UndecidableError
 from metricgate.stats.set_metrics import OfSums, SetMetric
-
-Method = Literal["means", "influence values", "DeLong", "bootstrap"]
-
-MOST_RESAMPLED = 20_000
-"""Examples of a metric of ranks, each resample of which looks at all of them; above, skewness no longer matters."""
 
 LEAST_DECIDING = 16.0
 """Degrees of freedom of the variance of influence values, about twice the number of examples that decide."""
 
 
-class Choice(NamedTuple):
-    """A method and why it is the one, in words."""
-
-    method: Method
-    reason: str
-
-
-def choose(
-    metric: SetMetric, *, n: int, runs: int, noise: bool, clustered: bool, weighted: bool, ordered: bool = True
-) -> Choice:
-    """The method for a metric of labels and predictions; it depends only on what is there.
-
-    Args:
-        metric: The metric.
-        n: The number of examples.
-        runs: The largest number of runs of a side.
-        noise: Whether the training noise is known.
-        clustered: Whether examples come in clusters.
-        weighted: Whether examples count differently.
-        ordered: Whether the runs of each side have their examples in one order.
-
-    >>> from metricgate.stats import set_metrics
-    >>> known = set_metrics.by_name()
-    >>> choose(known["roc_auc"], n=500, runs=1, noise=False, clustered=False, weighted=False).method
-    'DeLong'
-    >>> choose(known["f1"], n=500, runs=1, noise=False, clustered=True, weighted=False).method
-    'bootstrap'
-    >>> choose(known["f1"], n=500, runs=3, noise=True, clustered=False, weighted=False).method
-    'influence values'
-    """
-    if isinstance(metric, OfSums) and metric.score is not None and not weighted:
-        return Choice("means", f"{metric.name} is the mean of one score per example")
-    if noise or runs > 1 or not ordered:
-        return Choice("influence values", "several runs" if runs > 1 else "training noise is known")
-    if metric.name == "roc_auc" and not weighted and not clustered:
-        return Choice("DeLong", "one run a side")
+def level_of(metric: SetMetric, *, weighted: bool) -> Level:
+    """What a metric is to the choice of a method."""
     if metric.name == "roc_auc":
-        return Choice("influence values", "an area under the curve of clusters" if clustered else "examples with weights")
-    if not isinstance(metric, OfSums) and metric.inputs == "ranking" and n > MOST_RESAMPLED:
-        return Choice("influence values", f"more than {MOST_RESAMPLED:,} examples")
-    return Choice("bootstrap", f"{metric.name} is no mean of scores")
+        return "roc_auc"
+    if isinstance(metric, OfSums):
+        return "mean" if metric.score is not None and not weighted else "sums"
+    return "ranking" if metric.inputs == "ranking" else "function"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +31,11 @@ class SetLevelMeasured(Measured):
     """Evidence about a metric of labels and predictions, and the method chosen."""
 
     choice: Choice
+
+    def reason(self, *, alone: bool = False, baseline_weight: float = 1.0) -> str:  # noqa: ARG002
+        """Why the method is the one."""
+        unpaired = self.evidence.unpaired_reason
+        return f"{self.choice.reason}; not paired: {unpaired}" if unpaired else self.choice.reason
 
     def difference(self, *, baseline_weight: float = 1.0) -> Inference:
         """Candidate − weight · baseline by the chosen method.
@@ -130,11 +96,11 @@ class SetLevelMeasured(Measured):
             raise UndecidableError(f"too few examples decide: as many as {max(df / 2, 1):.0f} would")
 
     def _named(self, result: Inference) -> Inference:
-        """The result under a name that says what was done and why, about as many examples as there are."""
+        """The result under a name that says what was done, about as many examples as there are."""
         candidate = self.evidence.candidate
         metric = candidate.metric.name if isinstance(candidate, SetLevel) else self.evidence.metric
         of = f" of the influence values of {metric}" if self.choice.method == "influence values" else ""
-        said = {"method": f"{result.method}{of} ({self.choice.reason})", "n": self.evidence.n or result.n}
+        said = {"method": f"{result.method}{of}", "n": self.evidence.n or result.n}
         # Every inference is a dataclass; tests of few examples count them themselves.
         own = {field.name for field in dataclasses.fields(result)}  # type: ignore[arg-type]
         return dataclasses.replace(result, **{name: said[name] for name in said if name in own})  # type: ignore[type-var]
@@ -145,16 +111,20 @@ def chosen(measured: Measured) -> Measured:
     sides = [side for side in (measured.evidence.candidate, measured.evidence.baseline) if isinstance(side, SetLevel)]
     if not sides:
         return measured
-    choice = choose(
-        sides[0].metric,
-        n=max(side.n for side in sides),
-        runs=max(side.runs for side in sides),
+    weighted = any(side.weighted for side in sides)
+    level = level_of(sides[0].metric, weighted=weighted)
+    if level == "mean":
+        return measured
+    facts = Facts(
+        sides="paired" if measured.evidence.paired else "apart",
+        level=level,
+        examples=max(side.n for side in sides),
+        several=max(side.runs for side in sides) > 1,
         noise=measured.noise is not None,
         clustered=any(side.clusters() is not None for side in sides),
-        weighted=any(side.weighted for side in sides),
+        weighted=weighted,
         ordered=all(side.ordered for side in sides),
     )
-    if choice.method == "means":
-        return measured
+    choice = choose(facts)
     known = {field.name: getattr(measured, field.name) for field in dataclasses.fields(Measured)}
     return SetLevelMeasured(**known, choice=choice)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from metricgate.stats import choice, tails
 from metricgate.stats import clusters as cluster_sizes
-from metricgate.stats import tails
+from metricgate.stats.choice import Facts
 from metricgate.stats.coverage import TEST_SET, TRAINING
 from metricgate.stats.inference import Component, Exact, Inference, UndecidableError, combined
 from metricgate.stats.noise import Noise
@@ -92,13 +93,12 @@ def paired(pair: Pair, *, baseline_weight: float = 1.0, noise: Noise | None = No
         (1995) 285; clusters: Miller, arXiv:2411.00640.
     """
     candidate, baseline, n = pair.candidate, pair.baseline, pair.n
-    noise = noise if noise is not None and noise.variance > 0 else None
+    noise = _known(noise)
     difference = pair.difference(baseline_weight=baseline_weight)
-    plain = difference.sizes is None and baseline_weight == 1.0
-    single = candidate.runs == baseline.runs == 1
-    if plain and candidate.binary and baseline.binary and (pair.identical or (single and noise is None)):
+    method = choice.choose(facts_of_pair(pair, baseline_weight=baseline_weight, noise=noise)).method
+    if method == "score test":
         return _turned(difference, covers=_covers(None if pair.identical else noise))
-    if pair.identical and baseline_weight == 1.0 and candidate.varies and n > 1:
+    if method == "identical":
         return Exact(estimate=0.0, n=n, method="identical scores", covers="every example has the score it had before")
     examples = mean_variance(difference)
     if examples.variance == 0 and noise is None:
@@ -106,11 +106,10 @@ def paired(pair: Pair, *, baseline_weight: float = 1.0, noise: Noise | None = No
             raise UndecidableError("every example changed by exactly the same amount: there is no variance to judge by")
         instead = "; an absolute limit could be judged" if candidate.binary and baseline.binary else ""
         raise UndecidableError(f"all examples have one score on each side: there is no variance to judge by{instead}")
+    if method == "sign flips" and difference.values is not None:
+        return SignFlip(differences=tuple(float(value) for value in difference.values), covers=_covers(None))
     if noise is None and difference.sizes is None and difference.values is not None:
-        third = tails.third_moment(cubes=difference.cubes, squares=difference.squares, count=n, notable=_LOPSIDED)
-        if third == 0:
-            return SignFlip(differences=tuple(float(value) for value in difference.values), covers=_covers(None))
-        examples = examples._replace(third=third / n**3)
+        examples = examples._replace(third=_lopsided(difference) / n**3)
     weight = 1 / candidate.runs + baseline_weight**2 / baseline.runs
     kind = "paired t" if noise is None else "examples × seeds, paired"
     training, counted_twice = _training(noise, (weight, n))
@@ -149,7 +148,7 @@ def unpaired_difference(
     >>> round(result.p_value(null=0.0, alternative="less"), 6)
     3.2e-05
     """
-    noise = noise if noise is not None and noise.variance > 0 else None
+    noise = _known(noise)
     one, other = _summed(candidate, candidate_clusters), _summed(baseline, baseline_clusters)
     estimate = _mean(one) - baseline_weight * _mean(other)
     parts: list[Component] = []
@@ -186,13 +185,11 @@ def mean(scores: Scores | Sample | Value, *, clusters: Codes | None = None, nois
     >>> result.method, round(result.p_value(null=0.9, alternative="greater"), 4)
     ('exact binomial test', 0.0576)
     """
-    noise = noise if noise is not None and noise.variance > 0 else None
+    noise = _known(noise)
     side = _summed(scores, clusters)
-    clustered = ""
-    if isinstance(side, Sample):
-        clustered = _clustered(side.spread)
-        if not clustered and side.binary and side.alike and (noise is None or not side.varies):
-            return Proportion(successes=round(side.mean * side.n), n=side.n, covers=_covers(None))
+    if isinstance(side, Sample) and choice.choose(facts_of_one(side, noise=noise)).method == "binomial test":
+        return Proportion(successes=round(side.mean * side.n), n=side.n, covers=_covers(None))
+    clustered = _clustered(side.spread) if isinstance(side, Sample) else ""
     own = _own_variance(side)
     n = side.n or side.runs
     training, counted_twice = _training(noise, (1 / side.runs, side.n if own is not None else None))
@@ -208,6 +205,44 @@ def mean(scores: Scores | Sample | Value, *, clusters: Codes | None = None, nois
         n=n,
         method=("t" if noise is None else "examples × seeds" if own else "t over runs") + clustered,
         covers=_covers(noise) if own else TRAINING,
+    )
+
+
+def facts_of_pair(pair: Pair, *, baseline_weight: float, noise: Noise | None) -> Facts:
+    """What there is to choose the method of ``paired`` by."""
+    candidate, baseline = pair.candidate, pair.baseline
+    difference = pair.difference(baseline_weight=baseline_weight)
+    binary = candidate.binary and baseline.binary
+    return Facts(
+        sides="paired",
+        examples=pair.n,
+        binary=binary,
+        identical=pair.identical and (binary or (candidate.varies and pair.n > 1)),
+        symmetric=difference.values is not None and _lopsided(difference) == 0,
+        several=max(candidate.runs, baseline.runs) > 1,
+        noise=_known(noise) is not None,
+        clustered=difference.sizes is not None,
+        relative=baseline_weight != 1.0,
+    )
+
+
+def facts_of_two(candidate: Sample | Value, baseline: Sample | Value, *, noise: Noise | None) -> Facts:
+    """What there is to choose the method of ``unpaired_difference`` by."""
+    known = [side.n or side.runs for side in (candidate, baseline) if isinstance(side, Sample) or side.stderr is not None]
+    return Facts(sides="apart", examples=min(known, default=0), noise=_known(noise) is not None)
+
+
+def facts_of_one(side: Sample | Value, *, noise: Noise | None) -> Facts:
+    """What there is to choose the method of ``mean`` by."""
+    known = _known(noise) is not None
+    if isinstance(side, Value):
+        return Facts(sides="alone", examples=0 if side.stderr is None else side.n or side.runs, noise=known)
+    clustered = side.spread.sizes is not None
+    binary = side.binary and side.alike
+    constant = binary and not side.varies and not clustered
+    several = side.runs > 1 and not side.alike
+    return Facts(
+        sides="alone", examples=side.n, binary=binary, several=several, noise=known and not constant, clustered=clustered
     )
 
 
@@ -261,6 +296,14 @@ def mean_variance(scores: Scores | Spread, *, clusters: Codes | None = None) -> 
     squares = float(np.square(spread.sums).sum())
     third = tails.third_moment(cubes=float((spread.sums**3).sum()), squares=squares, count=count)
     return Component(count / (count - 1) * squares / n**2, df, third / n**3)
+
+
+def _known(noise: Noise | None) -> Noise | None:
+    return noise if noise is not None and noise.variance > 0 else None
+
+
+def _lopsided(difference: Spread) -> float:
+    return tails.third_moment(cubes=difference.cubes, squares=difference.squares, count=difference.n, notable=_LOPSIDED)
 
 
 def _turned(difference: Spread, *, covers: str) -> PairedProportions:
