@@ -97,7 +97,7 @@ def placements(label: Vector, prediction: Vector, weight: Vector | None = None) 
     place = np.empty(len(label))
     place[ranked.order] = np.where(right, lower[ranked.group], higher[ranked.group])
     ones, zeros = place[positive], place[~positive]
-    area = float(ones.mean() if weight is None else np.dot(ones, weights[positive]) / above)
+    area = float(ones.mean() if weight is None else (ones * weights[positive]).sum() / above)
     return Placements(area, ones, zeros)
 
 
@@ -341,4 +341,4 @@ def _mean(places: Vector) -> Component:
     if float(np.abs(deviations).max()) <= ROUNDING:
         return Component(0.0, len(places) - 1)
     m = len(places)
-    return Component(float(np.dot(deviations, deviations)) / (m - 1) / m, min(m - 1.0, deciding(deviations)))
+    return Component(float(np.square(deviations).sum()) / (m - 1) / m, min(m - 1.0, deciding(deviations)))

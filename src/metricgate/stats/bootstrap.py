@@ -462,7 +462,7 @@ def _bca(estimate: float, draws: Vector, shares: Vector, *, scale: float, n: int
     undefined = int(len(draws) - defined.sum())
     if undefined > _MOST_UNDEFINED * len(draws):
         raise UndecidableError(f"the metric is not defined for {undefined / len(draws):.0%} of the resamples: too few examples")
-    squares = float(np.dot(shares, shares))
+    squares = float(np.square(shares).sum())
     if not math.isfinite(squares):
         raise UndecidableError("the numbers are too large to compute with")
     if squares <= (1e-12 * scale) ** 2 / units:

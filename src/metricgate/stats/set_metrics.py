@@ -225,11 +225,11 @@ class Custom:
 
 def deciding(shares: Vector) -> float:
     """Degrees of freedom of a variance that is estimated from these, 2n/(κ − 1): about twice the number that decide."""
-    squares = float(np.dot(shares, shares))
+    squares = float(np.square(shares).sum())
     if squares == 0:
         return 0.0
     relative = shares**2 / squares
-    return 2.0 / max(float(np.dot(relative, relative)) - 1 / len(shares), 1e-300)
+    return 2.0 / max(float(np.square(relative).sum()) - 1 / len(shares), 1e-300)
 
 
 def _first_line(error: Exception) -> str:
