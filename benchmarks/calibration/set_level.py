@@ -16,7 +16,7 @@ from scipy import special
 
 from benchmarks import measure
 from benchmarks.calibration.rates import Row, row, table
-from metricgate.stats import auc, bootstrap, means, noise, set_metrics
+from metricgate.stats import auc, bootstrap, jackknife, means, noise, set_metrics
 from metricgate.stats.bootstrap import Bootstrapped
 from metricgate.stats.inference import Inference, Student, UndecidableError
 from metricgate.stats.set_metrics import Sample
@@ -142,7 +142,7 @@ def _trainings(rng: np.random.Generator, name: str, runs: int, luck: float, n: i
         for _ in range(runs):
             score = shared + 0.4 * rng.standard_normal(n) + luck * rng.standard_normal() * (label - 0.3)
             prediction = score if name == "roc_auc" else (score > 0.75).astype(np.float64)
-            rows.append(bootstrap.pseudo_scores(KNOWN[name], Sample(label=label, prediction=prediction))[0])
+            rows.append(jackknife.pseudo_scores(KNOWN[name], Sample(label=label, prediction=prediction))[0])
         sides.append(np.stack(rows))
     return sides
 

@@ -13,7 +13,7 @@ from metricgate.errors import InputError
 from metricgate.examples import Examples
 from metricgate.predictions import Reader, check_alike
 from metricgate.side import Side
-from metricgate.stats import bootstrap
+from metricgate.stats import jackknife
 from metricgate.stats.inference import UndecidableError
 from metricgate.stats.scatter import Codes, Pair, Sample, Scores
 from metricgate.stats.set_metrics import OfSums, SetMetric
@@ -129,4 +129,4 @@ def _scores(metric: SetMetric, sample: Predicted, clusters: Codes | None) -> tup
     if isinstance(metric, OfSums) and metric.score is not None and sample.weight is None:
         metric.value(sample)  # says where it is not defined
         return metric.score(sample.label, sample.prediction), clusters
-    return bootstrap.pseudo_scores(metric, sample, clusters=clusters)
+    return jackknife.pseudo_scores(metric, sample, clusters=clusters)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from metricgate.stats import bootstrap, set_metrics
+from metricgate.stats import bootstrap, jackknife, resampling, set_metrics
 from metricgate.stats.bootstrap import Bootstrapped, FewChanges, Resampled
 from metricgate.stats.inference import Exact, UndecidableError
 from metricgate.stats.set_metrics import Custom, Sample
@@ -114,7 +114,7 @@ class TestAgainstScipy:
 
     def test_blocks_of_many_examples(self) -> None:
         rng = np.random.default_rng(7)
-        n = 4 * bootstrap.BLOCKS_ABOVE
+        n = 4 * resampling.BLOCKS_ABOVE
         candidate, baseline = (Sample(label=np.zeros(n), prediction=rng.lognormal(0, 1, n)) for _ in range(2))
         found = bca(bootstrap.paired(ERROR, candidate, baseline))
         shift = candidate.prediction - baseline.prediction
@@ -125,7 +125,7 @@ class TestAgainstScipy:
 
     def test_blocks_of_a_metric_that_is_no_mean(self) -> None:
         rng = np.random.default_rng(8)
-        n = bootstrap.BLOCKS_ABOVE + 1
+        n = resampling.BLOCKS_ABOVE + 1
         label = rng.standard_normal(n)
         sample = Sample(label=label, prediction=label + rng.gamma(1, 1, n))
         found = bootstrap.alone(R2, sample).alone()
@@ -172,7 +172,7 @@ class TestAnswers:
     def test_a_p_value_is_never_smaller_than_the_draws_can_show(self) -> None:
         sides = labels(np.random.default_rng(1), 2_000, right=0.9, worse=0.3)
         found = bca(bootstrap.paired(F1, *sides))
-        assert found.p_value(null=1.0, alternative="less") >= 1 / (bootstrap.RESAMPLES + 1)
+        assert found.p_value(null=1.0, alternative="less") >= 1 / (resampling.RESAMPLES + 1)
 
     def test_whole_clusters_are_drawn(self) -> None:
         """Every example four times over, in clusters of four, tells as much as each of them once."""
@@ -232,8 +232,8 @@ class TestFunctionsOfTheUsers:
 
     def test_pseudo_scores_have_the_variance_of_the_metric(self) -> None:
         sample, _ = labels(np.random.default_rng(1), 400, right=0.8, worse=0.1)
-        known, _ = bootstrap.pseudo_scores(F1, sample)
-        grouped, _ = bootstrap.pseudo_scores(Custom("my:f1", lambda y, p, _: 2 * (y * p).sum() / (y.sum() + p.sum())), sample)
+        known, _ = jackknife.pseudo_scores(F1, sample)
+        grouped, _ = jackknife.pseudo_scores(Custom("my:f1", lambda y, p, _: 2 * (y * p).sum() / (y.sum() + p.sum())), sample)
         assert known.mean() == pytest.approx(grouped.mean())
         assert len(grouped) == 200
         assert grouped.var() / len(grouped) == pytest.approx(known.var() / len(known), rel=0.25)

@@ -4,9 +4,7 @@ Efron, JASA 82 (1987) 171: percentiles of the resampled metric, corrected for it
 its value (a, from influence values). These make it fast and safe:
 
 - What is resampled are the fewest units with the same distribution: the cells of a table of classes, by one multinomial draw;
-  whole clusters; else examples. Above ``BLOCKS_ABOVE`` examples, a metric of sums draws from blocks of examples of nearly equal
-  influence: how many from each block is multinomial, exactly, and what the sum within blocks adds is normal, with the
-  covariance that it has there.
+  whole clusters; else examples, or blocks of them (``resampling``).
 - Percentiles are those of Student's t, with √(n/(n − 1)), instead of the normal distribution's, since the bootstrap is too
   narrow for few examples (Hesterberg, The American Statistician 69 (2015) 371). Its degrees of freedom are those of the
   variance of the influence values, 2n/(κ − 1) for a kurtosis of κ: about twice the number of examples that decide, where these
@@ -19,25 +17,21 @@ its value (a, from influence values). These make it fast and safe:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse, special
+from scipy import special
 
+from metricgate.stats import jackknife, resampling
+from metricgate.stats.batch import Codes
 from metricgate.stats.coverage import TEST_SET
 from metricgate.stats.inference import Alternative, Exact, Inference, Interval, UndecidableError, t_cdf, t_quantile
-from metricgate.stats.set_metrics import Custom, OfSums, Sample, SetMetric, Vector, deciding
+from metricgate.stats.set_metrics import Custom, Sample, SetMetric, Vector, deciding
 
-RESAMPLES = 10_000
 RESAMPLES_OF_FUNCTIONS = 2_000
 """Where each costs a call of a function of the user's."""
-BLOCKS_ABOVE = 20_000
-BLOCKS = 256
-SINGLES = 32
-"""Examples at either end of the influence values that are blocks of their own: what is far out is drawn exactly."""
 LEAST_DF = 8.0
 """About twice the number of examples that decide; with fewer nothing is known about the spread."""
 
@@ -45,17 +39,6 @@ _SEED = 20_240_229
 _MOST_ACCELERATION = 0.2
 _MOST_BIAS = 1.0
 _MOST_UNDEFINED = 0.01
-_CELLS = 4_000_000
-_GROUPS = 200
-_CELL_COST = 20
-"""How many examples are drawn in the time of one binomial number."""
-_BUDGET = 2.5e9
-_COST_DENSE, _COST_SPARSE, _COST_RANKED = 5, 12, 50
-"""Nanoseconds for one example of one resample: fewer resamples of more examples, so that no rule takes many seconds."""
-
-Codes = NDArray[np.integer[Any]]
-Draw = Callable[[np.random.Generator, int], tuple[Vector, ...]]
-"""From a generator and a number to as many resampled values of each sample."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -234,37 +217,6 @@ def independent(one: Resampled, other: Resampled) -> Resampled:
     )
 
 
-def pseudo_scores(metric: SetMetric, sample: Sample, *, clusters: Codes | None = None) -> tuple[Vector, Codes | None]:
-    """One score per example whose mean is the metric, or per group of examples where the influence of one is not known.
-
-    For a function of the user's these are the jackknife's pseudo-values, G·θ − (G − 1)·θ without group g, moved so that their
-    mean is θ, over at most 200 groups of examples, or of whole clusters (Shao, Tu, The Jackknife and Bootstrap (1995), 2.3).
-
-    Returns:
-        The scores, and the cluster of each; None where they are independent.
-
-    Raises:
-        UndecidableError: The metric is not defined, on all examples or without some.
-    """
-    value = metric.value(sample)
-    influence = metric.influence(sample)
-    if influence is not None:
-        return value + influence, clusters
-    groups = _groups(sample.n, clusters)
-    count = int(groups.max()) + 1
-    if count < 2:
-        raise UndecidableError("there is one example, or one cluster; two are the least that have a variance")
-    without = np.array([metric.value(sample.at(np.flatnonzero(groups != group))) for group in range(count)])
-    pseudo = count * value - (count - 1) * without
-    return pseudo - pseudo.mean() + value, None
-
-
-def _groups(n: int, clusters: Codes | None) -> NDArray[np.intp]:
-    """Examples, or clusters, dealt out to at most 200 groups."""
-    units = np.arange(n) if clusters is None else np.unique(clusters, return_inverse=True)[1]
-    return np.asarray(units % _GROUPS, dtype=np.intp)
-
-
 def _resampled(metric: SetMetric, samples: tuple[Sample, ...], *, clusters: Codes | None, resamples: int | None) -> Resampled:
     n = samples[0].n
     codes = None if clusters is None else np.unique(clusters, return_inverse=True)[1]
@@ -275,9 +227,9 @@ def _resampled(metric: SetMetric, samples: tuple[Sample, ...], *, clusters: Code
     values = tuple(metric.value(sample) for sample in samples)
     shares = tuple(_shares(metric, sample, codes, units) for sample in samples)
     custom = isinstance(metric, Custom)
-    count = resamples or (RESAMPLES_OF_FUNCTIONS if custom else RESAMPLES)
+    count = resamples or (RESAMPLES_OF_FUNCTIONS if custom else resampling.RESAMPLES)
     generator = np.random.default_rng(_SEED)
-    draw, chunk, limit = _drawing(metric, samples, shares, codes, units)
+    draw, chunk, limit = resampling.drawing(metric, samples, shares, codes, units)
     if resamples is None and not custom:
         count = max(min(count, limit), RESAMPLES_OF_FUNCTIONS)
     parts = [draw(generator, size) for size in _sizes(count, chunk)]
@@ -309,121 +261,11 @@ def _shares(metric: SetMetric, sample: Sample, codes: NDArray[np.intp] | None, u
     influence = metric.influence(sample)
     if influence is None:
         own = None if codes is None else codes.astype(np.int32)
-        pseudo, _ = pseudo_scores(metric, sample, clusters=own)
+        pseudo, _ = jackknife.pseudo_scores(metric, sample, clusters=own)
         groups: Vector = (pseudo - pseudo.mean()) / len(pseudo)
         return groups
     influence = influence / sample.n
     return influence if codes is None else np.bincount(codes, weights=influence, minlength=units).astype(np.float64)
-
-
-def _drawing(
-    metric: SetMetric, samples: tuple[Sample, ...], shares: tuple[Vector, ...], codes: NDArray[np.intp] | None, units: int
-) -> tuple[Draw, int, int]:
-    """How to draw, how many at once, and how many at most for the time that it takes."""
-    n = samples[0].n
-    if isinstance(metric, OfSums):
-        terms = [_by_unit(metric.weighted_terms(sample), codes, units) for sample in samples]
-        width = sum(int(term.shape[1]) for term in terms)
-        if sparse.issparse(terms[0]):
-            cells, counts = _cells(samples, codes)
-            if len(counts) < units / _CELL_COST:
-                inside = [_by_first(term, cells) for term in terms]
-                return _of_cells(metric, inside, counts), max(1, _CELLS // (len(counts) + width)), RESAMPLES
-        elif units > BLOCKS_ABOVE:
-            return (
-                _of_blocks(metric, [np.asarray(term) for term in terms], shares),
-                max(1, _CELLS // (BLOCKS + width)),
-                RESAMPLES,
-            )
-        statistics: list[Callable[[Vector], Vector]] = [_of_terms(metric, term) for term in terms]
-    else:
-        width = 0
-        statistics = [metric.resampled(sample) for sample in samples]
-    whole = codes if not isinstance(metric, OfSums) else None
-
-    def draw(generator: np.random.Generator, size: int) -> tuple[Vector, ...]:
-        multiplicities = np.empty((size, units))
-        for row in multiplicities:
-            row[:] = np.bincount(generator.integers(0, units, size=units), minlength=units)
-        if whole is not None:
-            multiplicities = multiplicities[:, whole]
-        return tuple(statistic(multiplicities) for statistic in statistics)
-
-    cost = _COST_RANKED if not isinstance(metric, OfSums) else _COST_SPARSE if sparse.issparse(terms[0]) else _COST_DENSE
-    return draw, max(1, _CELLS // (n + width)), int(_BUDGET / (n * cost))
-
-
-def _of_terms(metric: OfSums, terms: NDArray[np.float64] | sparse.csr_array) -> Callable[[Vector], Vector]:
-    def of(multiplicities: Vector) -> Vector:
-        return metric.of_sums(np.asarray((terms.T @ multiplicities.T).T, dtype=np.float64))
-
-    return of
-
-
-def _by_unit(
-    terms: NDArray[np.float64] | sparse.csr_array, codes: NDArray[np.intp] | None, units: int
-) -> NDArray[np.float64] | sparse.csr_array:
-    """The terms of each example, or their sums over each cluster."""
-    if codes is None:
-        return terms
-    n = len(codes)
-    member = sparse.csr_array((np.ones(n), (codes, np.arange(n))), shape=(units, n))
-    summed = member @ terms
-    return summed if isinstance(summed, np.ndarray) else sparse.csr_array(summed)
-
-
-def _by_first(terms: NDArray[np.float64] | sparse.csr_array, first: NDArray[np.intp]) -> sparse.csr_array:
-    return sparse.csr_array(terms)[first]
-
-
-def _cells(samples: tuple[Sample, ...], codes: NDArray[np.intp] | None) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """The first example of each different combination of label, predictions and weight, and how many examples have it."""
-    n = samples[0].n
-    if codes is not None:
-        return np.arange(n), np.ones(n, dtype=np.intp)
-    combined = samples[0].label.astype(np.int64)
-    more = [sample.prediction.astype(np.int64) for sample in samples]
-    if samples[0].weight is not None:
-        more.append(np.unique(samples[0].weight, return_inverse=True)[1].astype(np.int64))
-    for column in more:
-        combined = np.unique(combined, return_inverse=True)[1] * (int(column.max()) + 1) + column
-    _, first, counts = np.unique(combined, return_index=True, return_counts=True)
-    return first, counts
-
-
-def _of_cells(metric: OfSums, terms: Sequence[sparse.csr_array], counts: NDArray[np.intp]) -> Draw:
-    """Exactly the bootstrap of the examples, since those of one cell are all alike."""
-    n = int(counts.sum())
-    of = [_of_terms(metric, term) for term in terms]
-
-    def draw(generator: np.random.Generator, size: int) -> tuple[Vector, ...]:
-        drawn = generator.multinomial(n, counts / n, size=size).astype(np.float64)
-        return tuple(statistic(drawn) for statistic in of)
-
-    return draw
-
-
-def _of_blocks(metric: OfSums, terms: Sequence[NDArray[np.float64]], shares: tuple[Vector, ...]) -> Draw:
-    """Blocks of examples of nearly equal influence on the difference."""
-    units = len(terms[0])
-    order = np.argsort(shares[0] - shares[1] if len(shares) > 1 else shares[0], kind="stable")
-    inner = np.linspace(SINGLES, units - SINGLES, BLOCKS - 2 * SINGLES + 1).astype(np.intp)
-    starts = np.concatenate([np.arange(SINGLES), inner[:-1], np.arange(units - SINGLES, units)])
-    sizes = np.diff(np.append(starts, units))
-    together = np.concatenate(terms, axis=1)[order]
-    means = np.add.reduceat(together, starts, axis=0) / sizes[:, None]
-    within = together - np.repeat(means, sizes, axis=0)
-    spread, axes = np.linalg.eigh(within.T @ within)
-    keep = spread > 0
-    root = axes[:, keep] * np.sqrt(spread[keep])
-    splits = np.cumsum([term.shape[1] for term in terms])[:-1]
-
-    def draw(generator: np.random.Generator, size: int) -> tuple[Vector, ...]:
-        sums = generator.multinomial(units, sizes / units, size=size) @ means
-        sums += generator.standard_normal((size, root.shape[1])) @ root.T
-        return tuple(metric.of_sums(part) for part in np.split(sums, splits, axis=1))
-
-    return draw
 
 
 @dataclass(frozen=True, kw_only=True)
