@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from metricgate.comparison import Comparison
 from metricgate.config import Config
 from metricgate.errors import ConfigError, InputError
-from metricgate.gate import judge, set_level
+from metricgate.gate import judge
 from metricgate.gate.verdict import RuleResult
 from metricgate.run import Metric, Run
 from metricgate.score_table import ScoreTable
-from metricgate.stats import set_metrics
+from metricgate.stats import labelled, set_metrics
 
 Array = NDArray[np.float64]
 
@@ -97,7 +97,7 @@ class TestChoice:
         ],
     )
     def test_what_a_metric_is(self, name: str, weighted: bool, level: str) -> None:
-        assert set_level.level_of(set_metrics.by_name()[name], weighted=weighted) == level
+        assert labelled.level_of(set_metrics.by_name()[name], weighted=weighted) == level
 
     @pytest.mark.parametrize(
         ("metric", "runs", "noise", "cluster", "method"),

@@ -6,6 +6,7 @@ import math
 import pkgutil
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,6 +55,10 @@ def test_every_inference_answers_the_same_questions() -> None:
         stats.mean(x),
         stats.mean(right),
         stats.unpaired_difference(stats.Value(value=3.0, runs=1), stats.Value(value=2.0, runs=1)),
+        stats.labelled_difference("roc_auc", right[0], x[0], y[0]),
+        stats.labelled_difference("f1", right[0], wrong[0], 1 - wrong[0]),
+        stats.labelled_difference("accuracy", right[0], wrong[0], 1 - wrong[0]),
+        stats.labelled_difference(lambda label, prediction, _: np.cov(label, prediction)[0, 1], right[0], x[0], y[0]),
     ):
         low, high, level = result.interval(0.9)
         assert low <= result.estimate <= high
@@ -84,3 +89,17 @@ def test_benjamini_and_hochberg_reject_as_many_as_holm_in_the_textbook_s_example
     assert sum(value <= 0.05 for value in stats.holm(p)) == 2
     assert int((scipy_stats.false_discovery_control(p) <= 0.05).sum()) == 2
     assert not math.isnan(stats.holm(p)[0])
+
+
+@pytest.mark.parametrize("more", [{"clusters": np.arange(400) // 4}, {"weight": np.linspace(1, 2, 400)}])
+def test_an_area_of_clusters_or_weights_is_judged_by_influence_values(more: dict[str, Any]) -> None:
+    rng = np.random.default_rng(1)
+    label = rng.integers(0, 2, 400)
+    good, poor = label + rng.normal(size=(2, 400)) * np.array([[0.5], [2.0]])
+    result = stats.labelled_difference("roc_auc", label, poor, good, **more)
+    assert result.p_value(null=0.0, alternative="less") < 1e-4
+
+
+def test_a_metric_that_is_not_known_is_named_with_the_nearest() -> None:
+    with pytest.raises(ValueError, match=r"there is no metric 'roc_au'; did you mean 'roc_auc'\?"):
+        stats.labelled_difference("roc_au", np.zeros(2), np.zeros(2), np.zeros(2))

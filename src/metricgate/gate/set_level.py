@@ -8,22 +8,12 @@ from dataclasses import dataclass
 
 from metricgate.gate.estimates import Measured
 from metricgate.set_level import SetLevel
-from metricgate.stats import auc, bootstrap, set_metrics
-from metricgate.stats.choice import Choice, Facts, Level, choose
+from metricgate.stats import auc, bootstrap, labelled, set_metrics
+from metricgate.stats.choice import Choice, Facts, choose
 from metricgate.stats.inference import Inference, UndecidableError
-from metricgate.stats.set_metrics import OfSums, SetMetric
 
 LEAST_DECIDING = 16.0
 """Degrees of freedom of the variance of influence values, about twice the number of examples that decide."""
-
-
-def level_of(metric: SetMetric, *, weighted: bool) -> Level:
-    """What a metric is to the choice of a method."""
-    if metric.name == "roc_auc":
-        return "roc_auc"
-    if isinstance(metric, OfSums):
-        return "mean" if metric.score is not None and not weighted else "sums"
-    return "ranking" if metric.inputs == "ranking" else "function"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +102,7 @@ def chosen(measured: Measured) -> Measured:
     if not sides:
         return measured
     weighted = any(side.weighted for side in sides)
-    level = level_of(sides[0].metric, weighted=weighted)
+    level = labelled.level_of(sides[0].metric, weighted=weighted)
     if level == "mean":
         return measured
     facts = Facts(

@@ -22,6 +22,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from metricgate.stats.choice import Choice, Facts, choose
     from metricgate.stats.clusters import degrees_of_freedom
     from metricgate.stats.inference import (
         Component,
@@ -34,18 +35,21 @@ if TYPE_CHECKING:
         combined,
         satterthwaite,
     )
+    from metricgate.stats.labelled import labelled_difference
     from metricgate.stats.means import Value, mean, mean_variance, paired_difference, unpaired_difference
     from metricgate.stats.multiplicity import holm
     from metricgate.stats.noise import Noise
-    from metricgate.stats.power import minimum_detectable_effect
+    from metricgate.stats.power import examples_needed, minimum_detectable_effect, runs_needed
     from metricgate.stats.proportions import PairedProportions, Proportion
     from metricgate.stats.quantiles import linearise
     from metricgate.stats.sign_flip import SignFlip
 
 __all__ = [
+    "Choice",
     "Component",
     "Crossed",
     "Exact",
+    "Facts",
     "Inference",
     "Interval",
     "Noise",
@@ -55,19 +59,24 @@ __all__ = [
     "Student",
     "UndecidableError",
     "Value",
+    "choose",
     "combined",
     "degrees_of_freedom",
+    "examples_needed",
     "holm",
+    "labelled_difference",
     "linearise",
     "mean",
     "mean_variance",
     "minimum_detectable_effect",
     "paired_difference",
+    "runs_needed",
     "satterthwaite",
     "unpaired_difference",
 ]
 
 _MODULES = {
+    "choice": ("Choice", "Facts", "choose"),
     "clusters": ("degrees_of_freedom",),
     "inference": (
         "Component",
@@ -80,10 +89,11 @@ _MODULES = {
         "combined",
         "satterthwaite",
     ),
+    "labelled": ("labelled_difference",),
     "means": ("Value", "mean", "mean_variance", "paired_difference", "unpaired_difference"),
     "multiplicity": ("holm",),
     "noise": ("Noise",),
-    "power": ("minimum_detectable_effect",),
+    "power": ("examples_needed", "minimum_detectable_effect", "runs_needed"),
     "proportions": ("PairedProportions", "Proportion"),
     "quantiles": ("linearise",),
     "sign_flip": ("SignFlip",),
