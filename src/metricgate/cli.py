@@ -171,7 +171,7 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _calibrate(options: argparse.Namespace) -> int:
-    from metricgate import calibrating
+    from metricgate.planning import calibrating
 
     told = calibrating.main(
         options.config,
@@ -188,9 +188,9 @@ def _calibrate(options: argparse.Namespace) -> int:
 
 
 def _power(options: argparse.Namespace) -> int:
-    from metricgate import planning
+    from metricgate.planning import power
 
-    _print(planning.main(options))
+    _print(power.main(options))
     return ExitCode.PASSED
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metricgate import condition
 from metricgate.errors import UsageError
+from metricgate.planning import condition
 from metricgate.stats.adaptive import Clause
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import tabulate
 
-from metricgate import condition
 from metricgate.errors import UsageError
+from metricgate.planning import condition
 from metricgate.stats import adaptive, power
 from metricgate.stats.adaptive import Adaptivity, Bound, Clause
 

@@ -10,8 +10,9 @@ from typing import TextIO
 
 import tabulate
 
-from metricgate import calibration, config_file, custom_metrics, formats, pipeline
-from metricgate.calibration import Calibration, Noise
+from metricgate import config_file, custom_metrics, formats, pipeline
+from metricgate.planning import calibration
+from metricgate.planning.calibration import Calibration, Noise
 from metricgate.report import numbers, plain
 
 SCHEMA = "metricgate.calibration/1"

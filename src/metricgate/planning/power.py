@@ -10,9 +10,9 @@ from pathlib import Path
 
 import tabulate
 
-from metricgate import condition, lifetime
 from metricgate.errors import UsageError
-from metricgate.lifetime import Life, shown
+from metricgate.planning import condition, lifetime
+from metricgate.planning.lifetime import Life, shown
 from metricgate.report import document, plain
 from metricgate.report.document import Report, RuleInfo
 from metricgate.stats import power
