@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from metricgate.errors import InputError
 from metricgate.groups import RANGE, Groups, natural_order
-from metricgate.tables import score_file
+from metricgate.tables import ahead, score_file
 from metricgate.tables.columns import POSITION, Column, Kind
 
 FINGERPRINT_LAYOUT = b"metricgate.test_set/1\n"
@@ -111,8 +111,8 @@ class ScoreTable:
         found = self._column(column)
         stop = self.n if stop is None else stop
         scores = np.empty(stop - start if stop - start > RANGE else 0, dtype=np.float64)
-        for place, read in self._ranges(f"{found.number} AS v", start, stop):
-            values = np.ma.getdata(read["v"])
+        for place, read in self._ranges(f"{found.value if found.logical else found.number} AS v", start, stop):
+            values = np.asarray(np.ma.getdata(read["v"]), dtype=np.float64)
             if np.ma.is_masked(read["v"]) or not np.isfinite(values).all():
                 raise self._unusable_score(found)
             if not len(scores):
@@ -211,10 +211,12 @@ class ScoreTable:
 
     def _ranges(self, expressions: str, start: int, stop: int) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
         """The position of the first row and the values of the expressions, for some rows at a time."""
-        for place in range(start, stop, RANGE):
-            end = min(place + RANGE, stop)
-            where = f"{POSITION} >= {place} AND {POSITION} < {end}"
-            yield place, self._file.arrays(f"SELECT {expressions} FROM {self._file.source} WHERE {where}")
+
+        def read(place: int) -> dict[str, NDArray[Any]]:
+            where = f"{POSITION} >= {place} AND {POSITION} < {min(place + RANGE, stop)}"
+            return self._file.arrays(f"SELECT {expressions} FROM {self._file.source} WHERE {where}")
+
+        yield from ahead.read(read, range(start, stop, RANGE))
 
     def _whole(self, column: Column) -> Iterator[NDArray[np.int64]]:
         """A column of whole numbers, some rows at a time; masked where there are nulls."""
@@ -304,7 +306,7 @@ class ScoreTable:
         canonical = self._same_in_all_formats(column)("text")
         distinct = f"SELECT DISTINCT {column.value} AS value, {column.text} AS text FROM {self._file.source}"
         self._file.rows(
-            f"CREATE OR REPLACE TEMP TABLE named AS "
+            f"CREATE OR REPLACE TABLE named AS "
             f"SELECT value, {canonical} AS name, row_number() OVER () - 1 AS k FROM ({distinct})"
         )
         named = [name for (name,) in self._file.rows("SELECT name FROM named ORDER BY k")]
@@ -320,10 +322,13 @@ class ScoreTable:
         smallest = np.min_scalar_type(len(names) - 1)
         code_of_k = np.array([code_of[name] for name in named], dtype=smallest)
         codes = np.empty(self.n, dtype=smallest)
-        for start in range(0, self.n, RANGE):
-            numbered = f"SELECT {POSITION} AS p, {column.value} AS value FROM {self._file.source}"
-            within = f"p >= {start} AND p < {start + RANGE}"
-            pairs = self._file.arrays(f"SELECT p, k FROM (SELECT * FROM ({numbered}) WHERE {within}) JOIN named USING (value)")
+        numbered = f"SELECT {POSITION} AS p, {column.value} AS value FROM {self._file.source}"
+
+        def read(start: int) -> dict[str, NDArray[Any]]:
+            within = f"SELECT * FROM ({numbered}) WHERE p >= {start} AND p < {start + RANGE}"
+            return self._file.arrays(f"SELECT p, k FROM ({within}) JOIN named USING (value)")
+
+        for _, pairs in ahead.read(read, range(0, self.n, RANGE)):
             codes[pairs["p"]] = code_of_k[pairs["k"]]
         return Groups(_frozen(codes), names)
 

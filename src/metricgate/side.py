@@ -16,6 +16,7 @@ from metricgate.run import Run
 from metricgate.score_table import ScoreTable
 from metricgate.stats.means import Value
 from metricgate.stats.scatter import Scores
+from metricgate.tables import ahead
 
 
 class Side:
@@ -107,7 +108,8 @@ class Side:
     def batches(self, column: str, *, first: int = RANGE) -> Iterator[Scores]:
         """The scores of a column, some examples at a time: shape (runs, at most ``RANGE``), in the common order.
 
-        Tables in another order than the first are read in full, since their rows are needed here and there.
+        Tables in another order than the first are read in full, since their rows are needed here and there. While somebody
+        works on one batch, threads read the next ones.
 
         Args:
             column: The scores.
@@ -123,17 +125,20 @@ class Side:
                 )
         orders = self.orders or tuple(None for _ in self.tables)
         full = [None if order is None else table.scores(column) for table, order in zip(self.tables, orders, strict=True)]
-        start = 0
-        while start < n:
-            stop = min(n, start + (RANGE if start else first))
+
+        def read(start: int, size: int = RANGE) -> Scores:
+            stop = min(n, start + size)
             batch = np.empty((len(self.tables), stop - start), dtype=np.float64)
             for row, table, order, scores in zip(batch, self.tables, orders, full, strict=True):
                 if order is None or scores is None:
                     row[:] = table.scores(column, start=start, stop=stop)
                 else:
                     row[:] = scores[order[start:stop]]
+            return batch
+
+        yield read(0, first)
+        for _, batch in ahead.read(read, range(first, n, RANGE)):
             yield batch
-            start = stop
 
     def groups(self, column: str) -> Groups:
         """The values of a slice or cluster column, in the common order.

@@ -29,6 +29,7 @@ class Column:
         text: SQL of the value as text; null where there is none. NaN in a floating-point column counts as none.
         number: SQL of the value as a DOUBLE, true as 1; null where there is none or it is not a number.
         whole: Whether the values are stored as whole numbers of at most eight bytes.
+        logical: Whether the values are stored as booleans: an eighth of the bytes of numbers to fetch.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Column:
     text: str
     number: str
     whole: bool = False
+    logical: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 DuckDB scans, converts, joins and sorts; it is never asked for a sum or a mean, because sums of floating-point numbers depend
 on how its threads share the work, and reports must be the same byte for byte. ``docs/table-engine.md`` has the measurements
-behind the choice. Not for use by several threads at once.
+behind the choice.
 """
 
 from __future__ import annotations
@@ -73,9 +73,13 @@ class Engine:
             raise self._out_of_memory(error) from None
 
     def arrays(self, statement: str) -> dict[str, NDArray[Any]]:
-        """Run a statement and return its columns; masked arrays where there are nulls."""
+        """Run a statement and return its columns; masked arrays where there are nulls.
+
+        In a connection of its own, so that another thread may read at the same time; it sees no temporary tables.
+        """
         try:
-            columns: dict[str, NDArray[Any]] = self._connection.execute(statement).fetchnumpy()
+            with self._connection.cursor() as own:
+                columns: dict[str, NDArray[Any]] = own.execute(statement).fetchnumpy()
         except duckdb.OutOfMemoryException as error:
             raise self._out_of_memory(error) from None
         return columns

@@ -66,4 +66,4 @@ def _typed(name: str, stored: str, type_: str) -> Column:
     if type_ in _FLOATS:
         text = f"CASE WHEN isnan({stored}) THEN NULL ELSE {text} END"
     number = f"CAST({stored} AS DOUBLE)" if kind != "text" else "CAST(NULL AS DOUBLE)"
-    return Column(name, kind, value, text, number, whole=type_ in _WHOLE)
+    return Column(name, kind, value, text, number, whole=type_ in _WHOLE, logical=kind == "boolean")
