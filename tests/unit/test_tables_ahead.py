@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Generator
 
 import pytest
 
@@ -44,5 +45,6 @@ def test_no_more_is_read_than_three_parts_ahead() -> None:
     read: list[int] = []
     parts = ahead.read(read.append, range(100))
     next(parts)
+    assert isinstance(parts, Generator)
     parts.close()
     assert max(read) <= 3
