@@ -130,6 +130,28 @@ class TestChoice:
         assert ("training noise" in rule.noise) == (runs > 1 or noise is not None)
 
 
+class TestUndefined:
+    """A metric that is not defined on a side never passes."""
+
+    @pytest.mark.parametrize("rule", [{"max_regression": 0.05}, {"min": 0.1}])
+    def test_what_only_the_candidate_lacks_is_gone(self, folder: Folder, rule: Mapping[str, Any]) -> None:
+        model = Model()
+        good = model.predictions()
+        silent = {**good, "prediction": np.zeros_like(good["prediction"])}
+        (found,) = judged(folder.run(silent), folder.run(good), config(rule, aggregate="precision"))
+        assert found.outcome == "not_comparable"
+        assert "precision is not defined" in found.reason
+
+    @pytest.mark.parametrize("rule", [{"max_regression": 0.05}, {"min": 0.1}])
+    def test_what_neither_side_has_is_inconclusive(self, folder: Folder, rule: Mapping[str, Any]) -> None:
+        model = Model()
+        good = model.predictions()
+        silent = {**good, "prediction": np.zeros_like(good["prediction"])}
+        (found,) = judged(folder.run(silent), folder.run(silent), config(rule, aggregate="precision"))
+        assert found.outcome == "inconclusive"
+        assert "precision is not defined" in found.reason
+
+
 class TestOutcomes:
     @pytest.mark.parametrize("metric", [F1, AUC, {"aggregate": "average_precision", "prediction": "score"}])
     @pytest.mark.parametrize("limit", [0.03, "4%"])
@@ -237,7 +259,7 @@ class TestDegenerateInputs:
         model = Model()
         silent = {**model.predictions(), "prediction": [0] * N}
         rule = self.outcome(folder, silent, model.predictions(), aggregate="precision")
-        assert rule.outcome == "inconclusive"
+        assert rule.outcome == "not_comparable"
         assert "no example is predicted to be positive" in rule.reason
 
     def test_the_same_predictions_pass(self, folder: Folder) -> None:

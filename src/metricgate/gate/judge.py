@@ -144,7 +144,10 @@ def _apply(rule: Rule, index: int, evidence: Evidence, comparison: Comparison) -
                 return _tested(rule, result, measured, metric, comparison.config)
         except UndecidableError as error:
             why = error
-    return _Draft(replace(result, outcome="inconclusive", reason=f"{phrases.where(result)}: {why}"))
+    # What only the baseline has is gone, not uncertain: a model that calls nothing positive has no precision.
+    gone = result.candidate is None and result.baseline is not None
+    outcome: verdict.RuleOutcome = "not_comparable" if gone else "inconclusive"
+    return _Draft(replace(result, outcome=outcome, reason=f"{phrases.where(result)}: {why}"))
 
 
 def _tested(rule: Rule, result: RuleResult, measured: Measured, metric: MetricConfig, config: Config) -> _Draft:
