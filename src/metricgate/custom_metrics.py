@@ -70,7 +70,7 @@ def _function(reference: str, *, metric: str, importing: Importing) -> Function:
             ) from None
         except Exception as error:  # an import runs code of the user's
             raise ConfigError(f"importing {module_name} raised {type(error).__name__}: {error}", where=where) from error
-    function = getattr(module, function_name, None)
+    function: Any = getattr(module, function_name, None)
     if function is None:
         raise ConfigError(f"{module_name} has no {function_name}", where=where, expected=_SIGNATURE)
     if not callable(function):
@@ -83,7 +83,8 @@ def _function(reference: str, *, metric: str, importing: Importing) -> Function:
             expected=_SIGNATURE,
             fix="name the module that defines it",
         )
-    return function  # type: ignore[no-any-return]
+    found: Function = function
+    return found
 
 
 def _check_installed(module_name: str, where: str) -> None:

@@ -246,3 +246,14 @@ def test_a_change_can_not_raise_its_own_budget(work: Checkout) -> None:
     code, log = judged(work, base, head)
     assert code == 3
     assert "gate.reuse.budget: 1 → 1000" in log
+
+
+def test_a_change_that_is_judged_by_its_own_policy_does_not_choose_where_a_job_writes(tmp_path: Path) -> None:
+    work = Checkout.make(tmp_path, answers__csv=ANSWERS)
+    base, store = work.head, tmp_path / "store"
+    head = work.commit("The first model", metricgate__yaml=CONFIG.replace("STORE", str(store)))
+    code, log = work.step("check", change(base, head))
+    assert (code, store.exists()) == (0, False), log
+    code, log = work.step("record", change(base, head), report=work.outputs["report"], token="none")
+    assert (code, store.exists()) == (0, False), log
+    assert "the policy is the change's own" in log

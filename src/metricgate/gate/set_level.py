@@ -22,7 +22,7 @@ class SetLevelMeasured(Measured):
 
     choice: Choice
 
-    def reason(self, *, alone: bool = False, baseline_weight: float = 1.0) -> str:  # noqa: ARG002
+    def reason(self, *, alone: bool = False, baseline_weight: float = 1.0) -> str:  # noqa: ARG002 - the choice is one for all
         """Why the method is the one."""
         unpaired = self.evidence.unpaired_reason
         return f"{self.choice.reason}; not paired: {unpaired}" if unpaired else self.choice.reason
@@ -92,8 +92,8 @@ class SetLevelMeasured(Measured):
         of = f" of the influence values of {metric}" if self.choice.method == "influence values" else ""
         said = {"method": f"{result.method}{of}", "n": self.evidence.n or result.n}
         # Every inference is a dataclass; tests of few examples count them themselves.
-        own = {field.name for field in dataclasses.fields(result)}  # type: ignore[arg-type]
-        return dataclasses.replace(result, **{name: said[name] for name in said if name in own})  # type: ignore[type-var]
+        own = {field.name for field in dataclasses.fields(result)}  # type: ignore[arg-type]  # the protocol can't say so
+        return dataclasses.replace(result, **{name: said[name] for name in said if name in own})  # type: ignore[type-var]  # as above
 
 
 def chosen(measured: Measured) -> Measured:

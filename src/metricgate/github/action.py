@@ -116,7 +116,7 @@ def _check(job: Job) -> int:
     looked = given.baseline is None and base is not None
     if found.verdicts is not None or not looked:  # what could not be read a while ago is not waited for again
         try:
-            recorded.note(job, judging.config, report)
+            recorded.note(job, judging, report)
         except MetricgateError as error:  # a token that may only read is what most pull requests have
             job.runner.say(f"the verdict is not counted: {error.found}")
     if job.work.kind == "record":
@@ -261,8 +261,8 @@ def _counted(job: Job, report: Report) -> None:
 
     judging = policy.in_force(job.checkout, job.settings.config, base=job.base(), default_name=job.model_name)
     try:
-        if not recorded.note(job, judging.config, report):
-            job.runner.say("there is nothing to count: no rule was judged, or the runs name no test set")
+        if not recorded.note(job, judging, report):
+            job.runner.say("nothing to count: no rule was judged, the runs name no test set, or the policy is the change's own")
     except UnansweredError as error:
         job.runner.annotate("warning", str(error), title="The verdict is not counted")
 

@@ -32,6 +32,11 @@ class Policy:
     warnings: tuple[str, ...] = ()
     importing: Importing = "installed"
 
+    @property
+    def is_the_changes_own(self) -> bool:
+        """Whether the change chose by what it is judged: then it says nothing about where anything is written."""
+        return self.importing == "nothing"
+
 
 def in_force(checkout: Checkout, path: PurePosixPath, *, base: str | None, default_name: str | None = None) -> Policy:
     """The policy that judges what is checked out.

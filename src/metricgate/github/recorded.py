@@ -17,6 +17,7 @@ from metricgate.config import Config
 from metricgate.errors import MetricgateError, UsageError
 from metricgate.github import second_checkout
 from metricgate.github.job import Job
+from metricgate.github.policy import Policy
 from metricgate.report.document import Origin, Report
 
 LOOKED_AT = 200
@@ -134,16 +135,18 @@ def record(job: Job, config: Config, runs: Path) -> bool:
     return done.changed
 
 
-def note(job: Job, config: Config, report: Report) -> bool:
+def note(job: Job, judging: Policy, report: Report) -> bool:
     """Count the verdict of a report in the ledger, for the test set that it is about.
 
     Returns:
-        Whether there is an entry: not without a store, or where no rule was judged, or the runs name no test set.
+        Whether there is an entry: not without a store, where no rule was judged, or where the runs name no test set. Nor by a
+        policy that the change brings itself: which branch or folder the job writes to is not the change's to choose.
 
     Raises:
         StageError: The store can't be reached or written.
     """
-    store = store_of(job, config)
+    config = judging.config
+    store = None if judging.is_the_changes_own else store_of(job, config)
     if store is None:
         return False
     commit = job.work.head or job.checkout.head()

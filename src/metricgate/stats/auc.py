@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,9 @@ LEAST_DF = 3.0
 LEAST_ERRORS = 1.0
 """min(m, k) · min(area, 1 − area): how much of the smaller class is misplaced, in examples. With less, an area near 1 is shown
 to be more than it is too often."""
+
+
+Sums: TypeAlias = NDArray[np.float64]
 
 
 class Placements(NamedTuple):
@@ -130,19 +133,13 @@ class RocAuc:
 
     def resampled(self, sample: Sample) -> Callable[[Multiplicities], Vector]:
         """The area of each resample, from one sorting."""
-        ranked = _ranked(sample.prediction)
-        weights = sample.weights[ranked.order]
-        positive = np.where(sample.label[ranked.order] == 1, weights, 0.0)
 
-        def of(multiplicities: Multiplicities) -> Vector:
-            drawn = multiplicities[:, ranked.order]
-            ones, all_ = ranked.sums(drawn * positive), ranked.sums(drawn * weights)
+        def area(ones: Sums, all_: Sums) -> Sums:
             zeros = all_ - ones
             wins = (ones * (np.cumsum(zeros, axis=1) - 0.5 * zeros)).sum(axis=1)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                return np.asarray(wins / (ones.sum(axis=1) * zeros.sum(axis=1)), dtype=np.float64)
+            return np.asarray(wins / (ones.sum(axis=1) * zeros.sum(axis=1)), dtype=np.float64)
 
-        return of
+        return _resampled(sample, area)
 
 
 @dataclass(frozen=True)
@@ -182,22 +179,36 @@ class AveragePrecision:
 
     def resampled(self, sample: Sample) -> Callable[[Multiplicities], Vector]:
         """Average precision of each resample, from one sorting."""
-        ranked = _ranked(sample.prediction)
-        weights = sample.weights[ranked.order]
-        positive = np.where(sample.label[ranked.order] == 1, weights, 0.0)
 
-        def of(multiplicities: Multiplicities) -> Vector:
-            drawn = multiplicities[:, ranked.order]
-            ones, all_ = ranked.sums(drawn * positive), ranked.sums(drawn * weights)
+        def precision_at_hits(ones: Sums, all_: Sums) -> Sums:
             hits, seen = (np.cumsum(part[:, ::-1], axis=1)[:, ::-1] for part in (ones, all_))
             precision = np.divide(hits, seen, out=np.zeros_like(hits), where=seen > 0)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                return np.asarray((ones * precision).sum(axis=1) / ones.sum(axis=1), dtype=np.float64)
+            return np.asarray((ones * precision).sum(axis=1) / ones.sum(axis=1), dtype=np.float64)
 
-        return of
+        return _resampled(sample, precision_at_hits)
 
 
 METRICS = (RocAuc(), AveragePrecision())
+
+
+def _resampled(sample: Sample, metric: Callable[[Sums, Sums], Sums]) -> Callable[[Multiplicities], Vector]:
+    """A metric of ranks for each resample, from one sorting.
+
+    Args:
+        sample: What is resampled.
+        metric: From the weights of the positive and of all examples at each different prediction, ascending, both of shape
+            (resamples, predictions), to one number a resample.
+    """
+    ranked = _ranked(sample.prediction)
+    weights = sample.weights[ranked.order]
+    positive = np.where(sample.label[ranked.order] == 1, weights, 0.0)
+
+    def of(multiplicities: Multiplicities) -> Vector:
+        drawn = multiplicities[:, ranked.order]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return metric(ranked.sums(drawn * positive), ranked.sums(drawn * weights))
+
+    return of
 
 
 def paired_difference(label: Vector, candidate: Vector, baseline: Vector, *, baseline_weight: float = 1.0) -> Inference:
