@@ -63,6 +63,7 @@ def test_a_push_is_recorded_and_found_for_the_next_change(work: Checkout) -> Non
     )
     assert code == 0
     assert "the merge-base, recorded 20" in log
+    assert "alters how models are evaluated" not in log
 
 
 def test_the_nearest_recorded_ancestor_is_the_baseline_and_the_others_are_history(work: Checkout) -> None:
@@ -156,6 +157,7 @@ def test_the_whole_check_evaluates_kept_models_again(keeping: Checkout) -> None:
     report = json.loads(Path(keeping.outputs["report"]).read_text())
     assert report["baseline"]["commits_before"] == 0
     assert {rule["outcome"] for rule in report["rules"]} == {"inconclusive"}, "the same model, on the same new test set"
+    assert any("This change alters how models are evaluated" in warning for warning in report["warnings"])
 
 
 @pytest.mark.parametrize("damage", ["gone", "changed", "unreadable"])

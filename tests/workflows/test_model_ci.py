@@ -83,6 +83,7 @@ def test_a_changed_evaluation_is_put_to_the_recorded_model(act: Act, scratch: Re
     found = report(outcome)
     assert found["baseline"]["commits_before"] == 0
     assert found["verdict"] != "not_comparable"
+    assert "This change alters how models are evaluated" in scratch.remote.comments(NUMBER)[0]["body"]
 
 
 def test_a_harmless_pull_request_is_green_and_its_verdict_arrives(act: Act, scratch: Repository) -> None:

@@ -83,7 +83,7 @@ def main(stage: str, environ: Mapping[str, str], *, stream: TextIO | None = None
 
 def _check(job: Job) -> int:
     """The whole check: the candidate's runs, the baseline's, the verdict, the comment; a push is recorded."""
-    from metricgate.github import kept_models, recorded
+    from metricgate.github import kept_models, recorded, second_checkout
 
     event.refuse_to_train(job.settings.event_name)
     if _idle(job, *OUTPUTS["check"]):
@@ -92,6 +92,7 @@ def _check(job: Job) -> int:
     # Everything that decides is read before code of the change runs.
     base = job.base()
     judging = policy.in_force(job.checkout, given.config, base=base, default_name=job.model_name)
+    judging = second_checkout.with_evaluation(job, judging, base)
     found = recorded.Found()
     if given.baseline is None and base is not None:
         folder = job.folder("recorded")
@@ -174,7 +175,7 @@ def _made(job: Job, config: Config, found: Found, base: str, into: Path) -> tupl
 
 def _compare(job: Job) -> int:
     """Judge, and leave failing to the gate, so that whatever shows the report comes first."""
-    from metricgate.github import recorded
+    from metricgate.github import recorded, second_checkout
 
     event.refuse_to_train(job.settings.event_name)
     if _idle(job, *OUTPUTS["compare"]):
@@ -185,6 +186,7 @@ def _compare(job: Job) -> int:
         raise UsageError("`candidate` is empty", expected="the folder with the runs under test", where="with:")
     base = job.base()
     judging = policy.in_force(job.checkout, given.config, base=base, default_name=job.model_name)
+    judging = second_checkout.with_evaluation(job, judging, base)
     if given.baseline is None and base is not None:
         judging = replace(judging, warnings=(*judging.warnings, recorded.to_make(base)))
     report = _judge(

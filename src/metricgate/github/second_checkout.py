@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from metricgate import config_file
 from metricgate.errors import MetricgateError, StageError
 from metricgate.evaluate import fingerprint
 from metricgate.github.job import Job
+from metricgate.github.policy import Policy
 
 
 def make(job: Job, base: str, run_dir: Path) -> Path | None:
@@ -53,6 +55,27 @@ def make(job: Job, base: str, run_dir: Path) -> Path | None:
             where=error.where,
             fix=error.fix or "run the job again; if that commit is broken, give a folder of runs as the input `baseline`",
         ) from error
+
+
+def with_evaluation(job: Job, judging: Policy, base: str | None) -> Policy:
+    """The policy, with a warning where the change alters its own yardstick: the numbers of both sides are then its to make."""
+    if base is None or not _evaluation_changed(job, base):
+        return judging
+    told = (
+        "This change alters how models are evaluated (`evaluate` or a file that it names). Where the two sides are comparable, "
+        "both were evaluated in its way: review that as you would a change of the policy."
+    )
+    return replace(judging, warnings=(*judging.warnings, told))
+
+
+def _evaluation_changed(job: Job, base: str) -> bool:
+    try:
+        if job.checkout.read(base, job.settings.config) is None:
+            return False
+        with job.checkout.at(base) as tree:
+            return evaluation(job, tree) != evaluation(job, job.settings.workspace)
+    except MetricgateError:
+        return False  # a broken configuration is told elsewhere
 
 
 def evaluation(job: Job, root: Path) -> str | None:
