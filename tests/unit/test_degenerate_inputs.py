@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from metricgate import cli
@@ -375,6 +375,7 @@ class TestAnything:
         clustered=st.booleans(),
         noise=st.sampled_from([None, 1e-300, 0.01, 1e300]),
     )
+    @example(sides=([[0.0]], [[0.0]]), limit=0, kind="max_regression", direction="higher", clustered=True, noise=None)
     def test_the_limit_is_never_mistaken(
         self,
         *,

@@ -30,6 +30,12 @@ NOISE = Noise(variance=1e-4, df=10)
         ({**ONE, "binary": True, "several": True, "noise": True}, "crossed", "several runs a side"),
         (ONE, "paired t", "numeric scores, no known training noise"),
         ({**ONE, "identical": True}, "identical", "every example has the score it had before"),
+        ({**ONE, "identical": True, "varied": False}, "paired t", "numeric scores, no known training noise"),
+        (
+            {**ONE, "identical": True, "varied": False, "binary": True, "clustered": True},
+            "paired t",
+            "clusters of examples, no known training noise",
+        ),
         ({**ONE, "identical": True, "relative": True}, "paired t", "numeric scores, no known training noise"),
         ({**FEW, "symmetric": True}, "sign flips", "fewer than 30 examples, whose differences are not lopsided"),
         ({**FEW, "symmetric": True, "clustered": True}, "paired t", "clusters of examples, no known training noise"),

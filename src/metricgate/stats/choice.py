@@ -44,6 +44,7 @@ class Facts:
             the ROC curve, another metric of ranks, or a function of the whole test set.
         binary: Whether all scores are 0 or 1.
         identical: Whether both sides have the same score on every example.
+        varied: Whether there are several examples, and these have different scores: constants alike say nothing.
         symmetric: Whether there are fewer than 30 differences, and these not lopsided.
         several: Whether a side has several runs.
         noise: Whether the training noise is known.
@@ -58,6 +59,7 @@ class Facts:
     level: Level = "mean"
     binary: bool = False
     identical: bool = False
+    varied: bool = True
     symmetric: bool = False
     several: bool = False
     noise: bool = False
@@ -100,7 +102,7 @@ def _paired(facts: Facts) -> Choice:
         return Choice("score test", "0/1 scores, the same on every example")
     if plain and facts.binary and not facts.several and not facts.noise:
         return Choice("score test", "0/1 scores, one run a side")
-    if facts.identical and not facts.relative:
+    if facts.identical and facts.varied and not facts.relative:
         return Choice("identical", "every example has the score it had before")
     if facts.noise:
         return Choice("crossed", "several runs a side" if facts.several else "one run a side, and the training noise is known")
