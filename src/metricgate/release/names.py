@@ -88,6 +88,7 @@ class Names:
         tags: Full references; the first is the version.
         moves: Those of them that may have pointed to another image before.
         stays: The tags that the rules give and a newer version keeps, as full references.
+        keepers: For each tag of ``stays``, without the image's name, the tag of the newest version that keeps it.
         warnings: Why a rule gave nothing.
     """
 
@@ -95,6 +96,7 @@ class Names:
     tags: tuple[str, ...]
     moves: tuple[str, ...]
     stays: tuple[str, ...] = ()
+    keepers: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
 
@@ -125,17 +127,17 @@ def of(
     names = [_image(image) for image in images]
     made = _make(context, rules, flavor)
     own = _version(context.tag)
-    others = {found for text in existing if (found := _final(text.rpartition(":")[2]))}
-    kept: set[str] = set()
+    others = {found: tag for text in existing if (found := _final(_bare(tag := text.rpartition(":")[2], flavor)))}
+    keepers: dict[str, str] = {}
     if own is not None:
         # What a newer version has by the same rules is its own. Another version has a tag too where a higher number gives it.
-        for other in others:
+        for other in sorted(others):
             if other > _parsed(own):
-                kept |= set(_make(_with(context, own, str(other)), rules, flavor).tags)
+                keepers |= dict.fromkeys(_make(_with(context, own, str(other)), rules, flavor).tags, others[other])
         shared = {tag for text in _next(own) for tag in _make(_with(context, own, text), rules, flavor).tags}
         made.tags = {tag: moves and tag in shared for tag, moves in made.tags.items()}
     first, *_ = (*made.tags, None)
-    stays = {tag for tag, moves in made.tags.items() if moves and tag in kept and tag != first}
+    stays = {tag for tag, moves in made.tags.items() if moves and tag in keepers and tag != first}
     taken = [tag for tag in made.tags if tag not in stays]
     for tag in taken:
         if not _TAG.fullmatch(tag):
@@ -152,6 +154,7 @@ def of(
         tags=full(taken),
         moves=full(tag for tag in taken if made.tags[tag]),
         stays=full(tag for tag in made.tags if tag in stays),
+        keepers={tag: keepers[tag] for tag in made.tags if tag in stays},
         warnings=tuple(made.warnings),
     )
 
@@ -313,6 +316,11 @@ def _final(text: str) -> Release | None:
     except packaging.version.InvalidVersion:
         return None
     return None if len(found.release) < 3 or found.is_prerelease or found.is_postrelease or found.local else found
+
+
+def _bare(tag: str, flavor: Flavor) -> str:
+    """A tag without what the flavor puts around it."""
+    return tag.removeprefix(flavor.prefix).removesuffix(flavor.suffix)
 
 
 def _next(version: str) -> tuple[str, ...]:
