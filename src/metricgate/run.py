@@ -112,6 +112,7 @@ class RunRecord(_Document):
     resources: Resources = Resources()
     fingerprints: Fingerprints = Fingerprints()
     model_digest: str | None = None
+    golden_digest: str | None = None  # of golden.jsonl, where the evaluation wrote one
     environment: dict[str, Any] = {}
 
     model_config = pydantic.ConfigDict(frozen=True, extra="ignore", populate_by_name=True)

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metricgate import aggregates
+from metricgate import aggregates, golden
 from metricgate.config import Config, MetricConfig
 from metricgate.custom_metrics import Functions
 from metricgate.errors import InputError
 from metricgate.formats import metrics_json, scores
 from metricgate.run import Metric, MetricRecord
+from metricgate.train import digest
 
 if TYPE_CHECKING:  # a training should not wait for numpy
     import numpy as np
@@ -35,15 +36,17 @@ class Collected:
         metrics: Every metric of the configuration, and what else ``metrics.json`` has.
         test_set: The fingerprint of the test set; None without scores.
         reference_columns: The columns that it covers beside the ids.
+        golden: The digest of the golden requests; None where there are none.
     """
 
     metrics: Mapping[str, MetricRecord]
     test_set: str | None
     reference_columns: tuple[str, ...]
+    golden: str | None = None
 
 
 def collect(folder: Path, config: Config, *, functions: Callable[[], Functions] = dict) -> Collected:
-    """Read ``metrics.json`` and ``scores.*`` of a run folder.
+    """Read ``metrics.json``, ``scores.*`` and ``golden.jsonl`` of a run folder.
 
     A metric comes from ``metrics.json``, or else is the aggregate of the score column of its name, or of columns of labels and
     predictions. Where both are there, they have to agree, up to rounding.
@@ -75,6 +78,7 @@ def collect(folder: Path, config: Config, *, functions: Callable[[], Functions] 
         metrics={**others, **metrics},
         test_set=None if table is None else table.fingerprint(columns),
         reference_columns=tuple(sorted(columns)),
+        golden=_golden(folder / golden.FILE),
     )
 
 
@@ -90,6 +94,13 @@ def aggregate(values: NDArray[np.float64], how: str) -> float:
     import numpy as np
 
     return float(np.percentile(values, 50.0 if how == "median" else float(how[1:])))
+
+
+def _golden(file: Path) -> str | None:
+    if not file.is_file():
+        return None
+    golden.read(file)  # a mistake is told here, and not when the model is released
+    return digest.of_file(file)
 
 
 def _check_columns(table: ScoreTable, config: Config) -> None:

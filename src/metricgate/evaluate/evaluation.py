@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from metricgate import custom_metrics
+from metricgate import custom_metrics, golden
 from metricgate import run as runs
 from metricgate.config import Config, Evaluate
 from metricgate.custom_metrics import Functions
@@ -27,8 +27,8 @@ class Evaluator:
     """Evaluates the runs of a folder.
 
     Without an ``evaluate`` section the training wrote metrics and scores, and they are only collected. With one, only what
-    the evaluation writes counts: ``metrics.json`` and ``scores.*`` are removed before it starts, so that nothing stale can
-    pass for its result.
+    the evaluation writes counts: ``metrics.json``, ``scores.*`` and ``golden.jsonl`` are removed before it starts, so that
+    nothing stale can pass for its result.
 
     Attributes:
         config: What to run, and what it has to write.
@@ -59,6 +59,7 @@ class Evaluator:
             update={
                 "stage": "evaluated",
                 "metrics": dict(collected.metrics),
+                "golden_digest": collected.golden,
                 "times": trained.times.model_copy(update={"evaluate_s": round(usage.wall_s, 3) if usage else None}),
                 "fingerprints": trained.fingerprints.model_copy(
                     update={
@@ -89,7 +90,7 @@ class Evaluator:
                 expected=f"a {runs.RUN_FILE} that `metricgate train` wrote",
                 fix="metricgate run        # trains and evaluates",
             )
-        return record.model_copy(update={"stage": "trained", "metrics": {}})
+        return record.model_copy(update={"stage": "trained", "metrics": {}, "golden_digest": None})
 
     def _run(self, folder: RunFolder, evaluate: Evaluate, trained: RunRecord) -> Usage:
         model = ModelPath.of(self.config.model, root=self.root) if self.config.model else None
@@ -97,7 +98,8 @@ class Evaluator:
             model.put_back(folder.path, expected=trained.model_digest)
         # From here until the end the run is not evaluated, whatever an earlier evaluation found.
         runs.write_record(folder.path, trained)
-        for stale in (folder.path / metrics_json.FILE, *scores.all_in(folder.path), folder.path / run_folder.EVALUATE_LOG):
+        written = (metrics_json.FILE, golden.FILE, run_folder.EVALUATE_LOG)
+        for stale in (*(folder.path / name for name in written), *scores.all_in(folder.path)):
             stale.unlink(missing_ok=True)
         folder.checkpoints.mkdir(parents=True, exist_ok=True)
         work = Command(
