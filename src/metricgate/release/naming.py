@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
@@ -43,34 +43,72 @@ def tags(asked: Asked, *, environ: Mapping[str, str], now: datetime, as_json: bo
     Raises:
         UsageError: What was asked can't be right, or there is no ref or commit.
     """
+    context = context_of(asked, environ=environ, time=now)
+    found = names_of(asked, context, existing=asked.existing)
+    marks = labels_of(asked, context, version=found.version, environ=environ)
+    told = list(found.warnings)
+    if found.version is None:
+        told.append(f"no rule gives a tag for {context.ref}")
+    return _json(found, context, marks) if as_json else _text(found), tuple(told)
+
+
+def context_of(asked: Asked, *, environ: Mapping[str, str], time: datetime) -> Context:
+    """What is released.
+
+    Args:
+        asked: What was asked.
+        environ: Of a GitHub job, perhaps; ``SOURCE_DATE_EPOCH`` says when, too.
+        time: When it was committed, where the environment does not say it.
+
+    Raises:
+        UsageError: There is no ref or commit, or they can't be right.
+    """
     context = Context(
         ref=_needed(asked.ref or environ.get("GITHUB_REF"), "ref", "refs/tags/v1.2.3"),
         sha=_commit(_needed(asked.sha or environ.get("GITHUB_SHA"), "sha", "860c1904a1ce19322e91ac35af1ab07466440c37")),
-        time=_time(environ.get("SOURCE_DATE_EPOCH"), now),
+        time=_time(environ.get("SOURCE_DATE_EPOCH"), time),
         default_branch=asked.default_branch,
         base_ref=environ.get("GITHUB_BASE_REF", ""),
     )
     if not context.ref.startswith("refs/"):
         raise UsageError(f"{context.ref!r} is no full ref", expected="refs/tags/…, refs/heads/… or refs/pull/…", where="--ref")
-    found = names.of(
+    return context
+
+
+def names_of(asked: Asked, context: Context, *, existing: Iterable[str]) -> Names:
+    """The names of a release, given the tags that a registry has.
+
+    Raises:
+        UsageError: As ``names.of``.
+    """
+    return names.of(
         context,
         rules=rules.parse(asked.rules or rules.DEFAULT),
         flavor=rules.flavor(asked.flavor),
         images=asked.images,
-        existing=asked.existing,
+        existing=existing,
     )
-    server, repository = environ.get("GITHUB_SERVER_URL", ""), environ.get("GITHUB_REPOSITORY", "")
-    marks = labels.of(
+
+
+def labels_of(asked: Asked, context: Context, *, version: str | None, environ: Mapping[str, str]) -> dict[str, str]:
+    """The labels of a release, sorted by key.
+
+    Raises:
+        UsageError: One that was asked for is none.
+    """
+    return labels.of(
         context,
-        version=found.version,
+        version=version,
         title=asked.images[0].lower().rpartition("/")[2],
-        source=f"{server}/{repository}" if server and repository else "",
+        source=repository_of(environ),
         more=_labels(asked.labels),
     )
-    told = list(found.warnings)
-    if found.version is None:
-        told.append(f"no rule gives a tag for {context.ref}")
-    return _json(found, context, marks) if as_json else _text(found), tuple(told)
+
+
+def repository_of(environ: Mapping[str, str]) -> str:
+    """The address of the repository, in a GitHub job; otherwise empty."""
+    server, repository = environ.get("GITHUB_SERVER_URL", ""), environ.get("GITHUB_REPOSITORY", "")
+    return f"{server}/{repository}" if server and repository else ""
 
 
 def _json(found: Names, context: Context, marks: Mapping[str, str]) -> str:
