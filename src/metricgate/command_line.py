@@ -5,13 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from metricgate import __version__
-
-EXIT_CODES = """exit codes:
-  0 passed (warnings allowed)     1 a rule failed: a regression
-  2 wrong use or malformed input  3 inconclusive, and the policy says fail
-  4 not comparable, and the policy says fail
-  5 training, evaluation or infrastructure failed"""
+from metricgate import __version__, options, release_options
 
 
 def parser() -> argparse.ArgumentParser:
@@ -19,13 +13,14 @@ def parser() -> argparse.ArgumentParser:
     whole = argparse.ArgumentParser(
         prog="metricgate",
         description="Compares models, says how sure it is, and blocks a merge only when the evidence says regression.",
-        epilog=f"example:\n  metricgate init\n  metricgate run\n  metricgate compare baseline/ candidate/\n\n{EXIT_CODES}",
+        epilog="example:\n  metricgate init\n  metricgate run\n  metricgate compare baseline/ candidate/\n\n"
+        + options.EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     whole.add_argument("--version", action="version", version=f"metricgate {__version__}")
     commands = whole.add_subparsers(title="commands", metavar="COMMAND", dest="command")
 
-    init = _command(commands, "init", "write a commented metricgate.yaml and a workflow", "metricgate init")
+    init = options.command(commands, "init", "write a commented metricgate.yaml and a workflow", "metricgate init")
     init.add_argument("folder", nargs="?", type=Path, default=Path(), help="the repository (default: here)")
 
     for name, what in (
@@ -33,14 +28,14 @@ def parser() -> argparse.ArgumentParser:
         ("train", "train only: one run folder per seed"),
         ("evaluate", "evaluate what was trained and check what it wrote"),
     ):
-        stage = _command(commands, name, what, f"metricgate {name} --seeds 0,1,2")
-        _config_option(stage)
+        stage = options.command(commands, name, what, f"metricgate {name} --seeds 0,1,2")
+        options.config(stage)
         stage.add_argument(
             "--run-dir", type=Path, metavar="FOLDER", help="where the runs go (default: .metricgate/runs/COMMIT)"
         )
         stage.add_argument("--seeds", type=_seeds, metavar="0,1,2", help="instead of those of the configuration")
 
-    compare = _command(
+    compare = options.command(
         commands,
         "compare",
         "compare two sets of runs, judge, write the report, exit with the verdict's code",
@@ -52,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
         compare.add_argument(
             name, metavar=name.upper(), type=Path, help="a run folder, a folder of run folders, or one file in any known format"
         )
-    _config_option(compare)
+    options.config(compare)
     compare.add_argument(
         "--history", type=Path, metavar="FOLDER", help="recorded runs of the main branch, for the training noise"
     )
@@ -64,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     compare.add_argument("--json", type=Path, metavar="FILE", help="write report.json (- is standard output)")
     compare.add_argument("--markdown", type=Path, metavar="FILE", help="write the report as Markdown (- is standard output)")
 
-    record = _command(
+    record = options.command(
         commands,
         "record",
         "keep runs where later comparisons find them",
@@ -75,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
     )
     record.add_argument("--commit", metavar="COMMIT", help="of which commit they are, where they don't say it")
 
-    baseline = _command(
+    baseline = options.command(
         commands,
         "baseline",
         "find the nearest recorded ancestor, copy its runs out, print the folder",
@@ -87,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
     baseline.add_argument("--list", action="store_true", help="list what is recorded instead")
     baseline.add_argument("--json", action="store_true", help="print what was found as JSON")
     for stage in (record, baseline):
-        _config_option(stage)
+        options.config(stage)
         stage.add_argument(
             "--store",
             metavar="FOLDER",
@@ -95,7 +90,7 @@ def parser() -> argparse.ArgumentParser:
             "(default: as the configuration says)",
         )
 
-    comment = _command(
+    comment = options.command(
         commands,
         "comment",
         "comment a report on a pull request, or update the comment, with GITHUB_TOKEN and GITHUB_REPOSITORY",
@@ -107,10 +102,12 @@ def parser() -> argparse.ArgumentParser:
         "--when", choices=("always", "on_change", "on_problem", "never"), default="on_change", help="default: on_change"
     )
 
-    gate = _command(commands, "gate", "exit with the code of a report", "metricgate gate report.json")
+    gate = options.command(commands, "gate", "exit with the code of a report", "metricgate gate report.json")
     gate.add_argument("report", metavar="REPORT", type=Path, help="a report.json")
 
-    report = _command(commands, "report", "render a report", "metricgate report report.json --format markdown > report.md")
+    report = options.command(
+        commands, "report", "render a report", "metricgate report report.json --format markdown > report.md"
+    )
     report.add_argument("report", metavar="REPORT", type=Path, help="a report.json")
     report.add_argument("--format", choices=("text", "markdown", "json"), default="text", help="how (default: text)")
     report.add_argument(
@@ -118,7 +115,7 @@ def parser() -> argparse.ArgumentParser:
     )
 
     _power_options(
-        _command(
+        options.command(
             commands,
             "power",
             "plan: how many examples and training runs a limit needs, and how many verdicts a test set lasts",
@@ -129,12 +126,14 @@ def parser() -> argparse.ArgumentParser:
         )
     )
 
-    _add_tags(commands)
+    release_options.add(commands)
     _calibrate_options(commands)
 
-    _command(commands, "schema", "print the JSON Schema of metricgate.yaml", "metricgate schema > metricgate.schema.json")
+    options.command(
+        commands, "schema", "print the JSON Schema of metricgate.yaml", "metricgate schema > metricgate.schema.json"
+    )
 
-    demo = _command(
+    demo = options.command(
         commands,
         "demo",
         "train, compare and judge a small real model, start to end",
@@ -142,64 +141,19 @@ def parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--output", type=Path, default=Path("demo-output"), metavar="FOLDER", help="default: demo-output")
 
-    action = _command(commands, "action", argparse.SUPPRESS, "metricgate action check")
+    action = options.command(commands, "action", argparse.SUPPRESS, "metricgate action check")
     action.add_argument("stage", help="what the composite action does; its inputs are METRICGATE_INPUT_* variables")
     return whole
 
 
-def _add_tags(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    tags = _command(
-        commands,
-        "tags",
-        "print what the images of a release would be called; touches nothing",
-        "metricgate tags --ref refs/tags/v1.2.3 --sha $(git rev-parse HEAD) --image ghcr.io/acme/model\n"
-        "  metricgate tags --image ghcr.io/acme/model --existing 1.3.0 --existing 2.0.0 --json\n"
-        "  metricgate tags --image ghcr.io/acme/model --rule type=semver,pattern={{version}} --rule type=sha",
-    )
-    tags.add_argument("--ref", metavar="REF", help="refs/tags/v1.2.3, refs/heads/main … (default: GITHUB_REF)")
-    tags.add_argument("--sha", metavar="COMMIT", help="the commit (default: GITHUB_SHA)")
-    tags.add_argument("--image", action="append", required=True, metavar="NAME", help="ghcr.io/owner/model; may be repeated")
-    tags.add_argument(
-        "--rule",
-        action="append",
-        default=[],
-        metavar="RULE",
-        help="as in docker/metadata-action, may be repeated (default: {{version}}, {{major}}.{{minor}} and {{major}})",
-    )
-    tags.add_argument("--flavor", action="append", default=[], metavar="FLAVOR", help="latest=auto, prefix=…, suffix=…")
-    tags.add_argument(
-        "--existing", action="append", default=[], metavar="TAG", help="a tag that the registry has; may be repeated"
-    )
-    tags.add_argument("--label", action="append", default=[], metavar="KEY=VALUE", help="one more label; may be repeated")
-    tags.add_argument("--default-branch", default="", metavar="BRANCH", help="for type=edge and {{is_default_branch}}")
-    tags.add_argument("--json", action="store_true", help="print version, tags, moves and labels as JSON")
-
-
-def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
-    name: str,
-    what: str,
-    example: str,
-) -> argparse.ArgumentParser:
-    """Add a command; one without a description is not listed."""
-    options = {} if what is argparse.SUPPRESS else {"help": what}
-    return commands.add_parser(
-        name,
-        description=None if what is argparse.SUPPRESS else what[0].upper() + what[1:] + ".",
-        epilog=f"example:\n  {example}\n\n{EXIT_CODES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        **options,  # type: ignore[arg-type]  # typeshed has no Unpack for add_parser
-    )
-
-
 def _calibrate_options(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    calibrate = _command(
+    calibrate = options.command(
         commands,
         "calibrate",
         "measure the training noise of one commit, and how often the policy would have blocked it against itself",
         "metricgate calibrate --seeds 0-4\n  metricgate calibrate --runs .metricgate/runs/a1b2c3d",
     )
-    _config_option(calibrate)
+    options.config(calibrate)
     which = calibrate.add_mutually_exclusive_group()
     which.add_argument("--seeds", type=_seeds, metavar="0-4", help="which seeds to train (default: 0-4)")
     which.add_argument("--runs", type=Path, metavar="FOLDER", help="runs of one commit that are there, instead of training")
@@ -234,7 +188,7 @@ def _power_options(power: argparse.ArgumentParser) -> None:
     plan.add_argument("--noise", type=_positive, metavar="X", help="standard deviation of the metric over training seeds")
     plan.add_argument("--runs", type=_count, metavar="K", help="training runs a side")
     plan.add_argument("--two-sided", action="store_true", help="split alpha over both directions")
-    _config_option(plan)
+    options.config(plan)
     both = power.add_argument_group("with both")
     both.add_argument("--discordance", type=_share, metavar="P", help="share of the 0/1 scores that change, at most")
     both.add_argument("--alpha", type=_share, metavar="A", help="error rate of one verdict (default: 0.05)")
@@ -270,10 +224,6 @@ def _float(text: str) -> float:
         return float(text)
     except ValueError:
         return float("nan")
-
-
-def _config_option(parser: argparse._ActionsContainer) -> None:
-    parser.add_argument("--config", type=Path, default=Path("metricgate.yaml"), metavar="FILE", help="default: metricgate.yaml")
 
 
 def _seeds(text: str) -> tuple[int, ...]:

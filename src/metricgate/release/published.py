@@ -90,11 +90,8 @@ class Published:
 def _smoke(smoke: Mapping[str, object]) -> str:
     if not smoke:
         return "not made"
+    number = {name: f"{value:.3g}" if isinstance(value, float) else str(value) for name, value in smoke.items()}
     return (
-        f"{smoke['exchanges']} golden requests right; squared differences: sum {_number(smoke['sum_squared_difference'])}, "
-        f"largest {_number(smoke['max_squared_difference'])}; p50 {_number(smoke['p50_ms'])} ms, p95 {_number(smoke['p95_ms'])} ms"
+        f"{number['exchanges']} golden requests right; squared differences: sum {number['sum_squared_difference']}, "
+        f"largest {number['max_squared_difference']}; p50 {number['p50_ms']} ms, p95 {number['p95_ms']} ms"
     )
-
-
-def _number(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
