@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from tests.github_server import checks, conversations, git_data, history, people, runs
+from tests.github_server import checks, conversations, git_data, history, people, releases, runs
 from tests.github_server.calls import Answer, Call
 
 OPERATIONS: Mapping[str, Callable[[Call], Answer]] = {
@@ -30,6 +30,12 @@ OPERATIONS: Mapping[str, Callable[[Call], Answer]] = {
     "repos/list-commits": history.list_commits,
     "repos/list-pull-requests-associated-with-commit": history.list_pulls_of_commit,
     "repos/list-tags": history.list_tags,
+    "repos/create-release": releases.create,
+    "repos/get-latest-release": releases.get_latest,
+    "repos/get-release": releases.get,
+    "repos/get-release-by-tag": releases.get_by_tag,
+    "repos/list-releases": releases.list_all,
+    "repos/update-release": releases.update,
     "repos/create-commit-status": checks.create_status,
     "repos/get-combined-status-for-ref": checks.combined_status,
     "repos/list-commit-statuses-for-ref": checks.list_statuses,

@@ -1,4 +1,4 @@
-"""What the server remembers: accounts, pull requests, comments, events, checks, statuses, runs, artifacts."""
+"""What the server remembers: accounts, pull requests, comments, events, checks, statuses, runs, artifacts, releases."""
 
 from __future__ import annotations
 
@@ -160,3 +160,20 @@ class WorkflowRun:
     status: str
     conclusion: str | None
     created: datetime
+
+
+@dataclass(slots=True, kw_only=True)
+class Release:
+    """A release. A draft's tag need not exist."""
+
+    id: int
+    tag: str
+    target: str
+    name: str | None
+    body: str | None
+    draft: bool
+    prerelease: bool
+    author: Account
+    created: datetime
+    updated: datetime | None = None
+    published: datetime | None = None

@@ -18,6 +18,7 @@ from tests.github_server.records import (
     Event,
     Label,
     Pull,
+    Release,
     Status,
     WorkflowRun,
 )
@@ -46,6 +47,8 @@ class Repository(Branches):
     all_statuses: list[Status] = field(default_factory=list)
     runs: dict[int, WorkflowRun] = field(default_factory=dict)
     artifacts: dict[int, Artifact] = field(default_factory=dict)
+    all_releases: dict[int, Release] = field(default_factory=dict)
+    latest: int | None = None
 
     @property
     def owner(self) -> Account:
@@ -296,3 +299,42 @@ class Repository(Branches):
             )
             self.artifacts[made.id] = made
             return made.id
+
+    # Releases
+
+    def release(
+        self, tag: str, *, body: str | None = None, draft: bool = False, name: str | None = None, login: str = "alice"
+    ) -> int:
+        """Let somebody have written a release of a tag, and return its id."""
+        with self.world.lock:
+            now = self.world.tick()
+            made = Release(
+                id=self.world.next_id(),
+                tag=tag,
+                target=self.default_branch,
+                name=name,
+                body=body,
+                draft=draft,
+                prerelease=False,
+                author=self.world.account(login),
+                created=now,
+                published=None if draft else now,
+            )
+            self.all_releases[made.id] = made
+            if not draft:
+                self.latest = made.id
+            return made.id
+
+    def releases(self) -> list[dict[str, Any]]:
+        """All releases as GitHub's JSON, the oldest first."""
+        with self.world.lock:
+            return [work_shapes.release(self, kept) for kept in self.all_releases.values()]
+
+    def release_of(self, tag: str) -> Release | None:
+        """The published release of a tag; None if there is none."""
+        return next((kept for kept in self.all_releases.values() if kept.tag == tag and not kept.draft), None)
+
+    @property
+    def latest_release(self) -> Release | None:
+        """What was last called the latest release."""
+        return self.all_releases.get(self.latest or 0)

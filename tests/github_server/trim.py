@@ -85,17 +85,23 @@ OPERATIONS: Mapping[str, frozenset[str]] = {
         {
             "compare-commits",
             "create-commit-status",
+            "create-release",
             "get",
             "get-branch",
             "get-collaborator-permission-level",
             "get-combined-status-for-ref",
             "get-commit",
             "get-content",
+            "get-latest-release",
+            "get-release",
+            "get-release-by-tag",
             "list-branches",
             "list-commit-statuses-for-ref",
             "list-commits",
             "list-pull-requests-associated-with-commit",
+            "list-releases",
             "list-tags",
+            "update-release",
         }
     ),
     "users": frozenset(

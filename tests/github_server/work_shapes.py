@@ -1,4 +1,4 @@
-"""Check runs, statuses, workflow runs and artifacts, as GitHub's JSON."""
+"""Check runs, statuses, workflow runs, artifacts and releases, as GitHub's JSON."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tests.github_server import shapes, talk_shapes
 from tests.github_server.objects import stamp
-from tests.github_server.records import Artifact, CheckRun, Status, WorkflowRun
+from tests.github_server.records import Artifact, CheckRun, Release, Status, WorkflowRun
 
 if TYPE_CHECKING:
     from tests.github_server.repository import Repository
@@ -140,4 +140,33 @@ def artifact(repo: Repository, kept: Artifact) -> shapes.Json:
             "head_branch": run.head_branch,
             "head_sha": run.head,
         },
+    }
+
+
+def release(repo: Repository, kept: Release) -> shapes.Json:
+    """A release."""
+    url, page = f"{shapes.api(repo)}/releases/{kept.id}", f"{shapes.html(repo)}/releases"
+    archives = {
+        f"{kind}_url": None if kept.draft else f"{shapes.api(repo)}/{kind}/{kept.tag}" for kind in ("tarball", "zipball")
+    }
+    return {
+        "id": kept.id,
+        "node_id": shapes.node("Release", kept.id),
+        "url": url,
+        "html_url": f"{page}/tag/{f'untagged-{kept.id:x}' if kept.draft else kept.tag}",
+        "assets_url": f"{url}/assets",
+        "upload_url": f"{url}/assets{{?name,label}}",
+        **archives,
+        "tag_name": kept.tag,
+        "target_commitish": kept.target,
+        "name": kept.name,
+        "body": kept.body,
+        "draft": kept.draft,
+        "prerelease": kept.prerelease,
+        "immutable": False,
+        "created_at": stamp(kept.created),
+        "updated_at": stamp(kept.updated or kept.created),
+        "published_at": stamp(kept.published) if kept.published else None,
+        "author": shapes.account(repo.world.url, kept.author),
+        "assets": [],
     }

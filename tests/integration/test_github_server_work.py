@@ -309,6 +309,44 @@ class TestRuns:
         assert requests.get(artifact.archive_download_url, headers=place.bearer(), timeout=5).status_code == 410
 
 
+class TestReleases:
+    """Releases and their drafts."""
+
+    def test_a_release_makes_its_tag_where_there_is_none(self, place: Place) -> None:
+        made = place.client().create_git_release("v1.0.0", "First", "Notes", target_commitish=place.history[0])
+        assert (made.tag_name, made.name, made.body, made.draft) == ("v1.0.0", "First", "Notes", False)
+        assert place.repo.resolve("refs/tags/v1.0.0") == place.history[0]
+        assert place.client().get_latest_release().id == made.id
+
+    def test_a_tag_has_one_release_and_any_number_of_drafts(self, place: Place) -> None:
+        client = place.client()
+        for _ in range(2):
+            client.create_git_release("v1.0.0", "", "", draft=True, make_latest="false")
+        assert refused(lambda: client.get_release("v1.0.0")) == (404, "Not Found")
+        client.create_git_release("v1.0.0", "", "")
+        assert refused(lambda: client.create_git_release("v1.0.0", "", ""))[0] == 422
+        assert [release.draft for release in client.get_releases()] == [False, True, True]
+        assert client.get_release("v1.0.0").draft is False
+
+    def test_drafts_are_for_those_who_may_write(self, place: Place) -> None:
+        draft = place.repo.release("v1.0.0", draft=True)
+        place.repo.release("v0.9.0")
+        reader = place.client(place.token({"contents": "read"}))
+        assert [release.tag_name for release in reader.get_releases()] == ["v0.9.0"]
+        assert refused(lambda: reader.get_release(draft).body) == (404, "Not Found")
+        assert place.client().get_release(draft).draft
+        assert refused(lambda: reader.create_git_release("v2.0.0", "", ""))[0] == 403
+
+    def test_a_draft_that_is_published_becomes_the_latest_unless_told_otherwise(self, place: Place) -> None:
+        client = place.client()
+        first, second = (client.get_release(place.repo.release(tag, draft=True)).complete() for tag in ("v1.0.0", "v0.9.0"))
+        first.update_release("First", "x")
+        second.update_release("Second", "x", make_latest="false")
+        assert client.get_latest_release().tag_name == "v1.0.0"
+        assert refused(lambda: second.update_release("Second", "x", prerelease=True, make_latest="true"))[0] == 422
+        assert refused(lambda: second.update_release("Second", "x" * 125_001))[0] == 422
+
+
 class TestEverythingElse:
     """Each remaining operation once, with what PyGithub makes of it."""
 
