@@ -62,7 +62,7 @@ def render(
     """
     parts = [
         f"### {plain.markdown(summary.headline(facts.report))}",
-        plain.markdown(summary.lead(facts.report), limit=_PROSE),
+        _paragraph(summary.lead(facts.report)),
         _accepted(facts),
         *(f"⚠️ Released although the verdict was stale: {plain.markdown(reason, limit=_PROSE)}" for reason in facts.stale),
         *(f"⚠️ The model brings code along: {plain.markdown(found, limit=_PROSE)}" for found in facts.code),
@@ -106,6 +106,11 @@ def merged(body: str, notes: str, *, model: str) -> str:
 def _markers(model: str) -> tuple[str, str]:
     quoted = urllib.parse.quote(model, safe=" ._/", errors="replace").replace("--", "-%2D")
     return f"<!-- metricgate: release {quoted} -->", f"<!-- metricgate: end of release {quoted} -->"
+
+
+def _paragraph(text: str) -> str:
+    """Text that begins a line: neither a list nor a rule."""
+    return re.sub(r"^([0-9]*)([-+=.)])", r"\1\\\2", plain.markdown(text, limit=_PROSE))
 
 
 def _accepted(facts: Facts) -> str:
@@ -187,26 +192,23 @@ def _commands(facts: Facts, *, verify: Sequence[str], port: int) -> str:
 
 def _parity(smoke: Mapping[str, object]) -> str:
     """The same model in another environment has to behave the same: by how much it does not."""
-
-    def number(key: str) -> str:
-        value = smoke.get(key)
-        return numbers.plain(float(value)) if isinstance(value, int | float) else ""
-
-    exchanges = number("exchanges")
-    if not exchanges:
+    known = {key: value for key, value in smoke.items() if isinstance(value, int | float)}
+    if "exchanges" not in known:
         return ""
-    parts = [f"{exchanges} golden requests were put to exactly this image before it was pushed"]
     differences = {
-        "at most {} from the trained model's answers": number("max_abs_difference"),
-        "the sum of squared differences is {}": number("sum_squared_difference"),
-        "the largest {}": number("max_squared_difference"),
+        "at most {}": known.get("max_absolute_difference"),
+        "the sum of squares is {}": known.get("sum_squared_difference"),
+        "the largest square {}": known.get("max_squared_difference"),
     }
-    told = [text.format(value) for text, value in differences.items() if value]
-    if told:
-        parts.append(f": {', '.join(told)}")
-    times = {"ready after {} s": "ready_s", "median answer in {} ms": "p50_ms", "95% in {} ms": "p95_ms"}
-    took = [text.format(number(key)) for text, key in times.items() if number(key)]
-    return "".join(parts) + (f". It was {', '.join(took)}." if took else ".")
+    told = ", ".join(text.format(numbers.plain(value)) for text, value in differences.items() if value is not None)
+    times = {"ready after {:.3g} s": "ready_s", "half of them answered in {:.3g} ms": "p50_ms", "95% in {:.3g} ms": "p95_ms"}
+    took = ", ".join(text.format(known[key]) for text, key in times.items() if key in known)
+    parts = [
+        f"{known['exchanges']:,} golden requests were put to exactly this image before it was pushed.",
+        f"Its answers differ from those of the trained model by {told}." if told else "",
+        f"It was {took}." if took else "",
+    ]
+    return " ".join(part for part in parts if part)
 
 
 def _evidence(evidence: Sequence[str]) -> str:
