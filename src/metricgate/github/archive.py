@@ -25,9 +25,6 @@ _ENCRYPTED = 0x1
 _LONGEST_NAME = 500
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
-# What a run folder holds that a comparison reads. Everything else in an archive (logs, plots, models) stays packed.
-_WANTED = re.compile(r"(?:(?P<folder>seed-[0-9]{1,9})/)?(?:(?P<document>run|metrics)\.json|scores\.(?:parquet|csv|jsonl))")
-
 # What zipfile and zlib raise for bytes that are no archive, as far as they don't notice it themselves.
 _BROKEN = (
     zipfile.BadZipFile,
@@ -40,6 +37,29 @@ _BROKEN = (
     RuntimeError,
     ValueError,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an archive is unpacked for; everything else in it stays packed.
+
+    Attributes:
+        names: Their names, with the group ``folder``, and ``document`` for what has that limit.
+        what: In a message: ``run``.
+        example: How such files are called.
+    """
+
+    names: re.Pattern[str]
+    what: str
+    example: str
+
+
+RUNS = Wanted(
+    names=re.compile(r"(?:(?P<folder>seed-[0-9]{1,9})/)?(?:(?P<document>run|metrics)\.json|scores\.(?:parquet|csv|jsonl))"),
+    what="run",
+    example="run folders: seed-0/run.json, seed-0/scores.parquet",
+)
+"""What a comparison reads; logs, plots and models are not wanted."""
 
 
 class ArtifactError(InputError):
@@ -69,17 +89,20 @@ class Limits:
     runs: int = 100
 
 
-def unpack(archive: BinaryIO, into: Path, *, name: str = "the archive", limits: Limits | None = None) -> tuple[str, ...]:
+def unpack(
+    archive: BinaryIO, into: Path, *, name: str = "the archive", limits: Limits | None = None, wanted: Wanted = RUNS
+) -> tuple[str, ...]:
     """Write the runs that an archive holds into a folder, as plain files.
 
-    Only the files of run folders are unpacked, under names that are rebuilt here and not taken from the archive. One entry
-    that could only be there to harm spoils the whole archive.
+    Only wanted files are unpacked, under names that were looked at. One entry that could only be there to harm spoils the
+    whole archive.
 
     Args:
         archive: The bytes of a zip file, seekable.
         into: An empty folder.
         name: What to call the archive in messages.
         limits: How much may be in it.
+        wanted: Which of its files.
 
     Returns:
         The files, relative to ``into``, sorted.
@@ -89,7 +112,7 @@ def unpack(archive: BinaryIO, into: Path, *, name: str = "the archive", limits: 
     """
     limits = limits or Limits()
     try:
-        return _Unpacking(archive, into, name=plain.text(name), limits=limits).files()
+        return _Unpacking(archive, into, name=plain.text(name), limits=limits, wanted=wanted).files()
     except _BROKEN as error:
         raise ArtifactError(
             f"the archive can't be read: {plain.text(str(error), limit=100) or type(error).__name__}",
@@ -101,11 +124,12 @@ def unpack(archive: BinaryIO, into: Path, *, name: str = "the archive", limits: 
 class _Unpacking:
     """One archive on its way to disk, and how much of it there was so far."""
 
-    def __init__(self, archive: BinaryIO, into: Path, *, name: str, limits: Limits) -> None:
+    def __init__(self, archive: BinaryIO, into: Path, *, name: str, limits: Limits, wanted: Wanted) -> None:
         self._archive = archive
         self._into = into
         self._name = name
         self._limits = limits
+        self._asked = wanted
         self._left = limits.total_bytes
 
     def files(self) -> tuple[str, ...]:
@@ -125,23 +149,23 @@ class _Unpacking:
             folded = _folded(entry)
             if harm := _harm(entry) or ("is there twice" if folded in seen else ""):
                 raise self._refusal(f"`{plain.text(entry.orig_filename, limit=80)}` {harm}")
-            if _WANTED.fullmatch(folded):  # of others there may be a.png and A.png
+            if self._asked.names.fullmatch(folded):  # of others there may be a.png and A.png
                 seen.add(folded)
-            if match := _WANTED.fullmatch(entry.orig_filename):
+            if match := self._asked.names.fullmatch(entry.orig_filename):
                 wanted.append((entry, match))
         if not wanted:
-            raise self._refusal("there is no run in it", expected="run folders: seed-0/run.json, seed-0/scores.parquet")
+            raise self._refusal(f"there is no {self._asked.what} in it", expected=self._asked.example)
         if (runs := len({match["folder"] for _, match in wanted})) > self._limits.runs:
             raise self._refusal(f"{runs:,} runs", expected=f"at most {self._limits.runs:,}")
         return wanted
 
     def _write(self, opened: zipfile.ZipFile, entry: zipfile.ZipInfo, match: re.Match[str]) -> None:
-        most = self._limits.document_bytes if match["document"] else self._limits.table_bytes
+        most = self._limits.document_bytes if match.groupdict().get("document") else self._limits.table_bytes
         # The entry's own word for its size spares the work; the bytes that come out decide.
         if entry.file_size > min(most, self._left):
             raise self._beyond(match[0], min(most, self._left))
         target = self._into / match[0]
-        target.parent.mkdir(exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         written = 0
         with opened.open(entry) as source, target.open("xb") as file:
             while chunk := source.read(_CHUNK):
