@@ -1,6 +1,7 @@
 """Makes the environment that the actions run in, once a machine, and prints the path of its Python.
 
-With the argument ``setup`` it also puts the command ``metricgate`` on the path of the job's following steps.
+With the argument ``setup`` it also puts the command ``metricgate`` on the path of the job's following steps. With ``publish``
+or ``verify`` it is an environment of its own, which has what only releases need: the others stay small.
 
 It is keyed by everything that it is made of (the lock, the Python, metricgate's own source), kept in the runner's tool
 cache, and found again in tens of milliseconds. Jobs that start at once on one machine share it: it is built aside, under
@@ -32,13 +33,16 @@ ROOT = Path(__file__).resolve().parents[2]
 UNUSED_S = 30 * 24 * 3600
 ABANDONED_S = 24 * 3600
 
+RELEASES = ("publish", "verify")
+
 # What is imported is what gets compiled: a third of the bytecode, and a smoke test of the environment at the same time.
 WARM_UP = """
-import importlib, pkgutil
+import importlib, pkgutil, sys
 import duckdb, jinja2, numpy, pydantic, ruamel.yaml, scipy.special, tabulate
 import metricgate
+missing = ("demo", "server") if sys.argv[1] == "release" else ("demo", "server", "release")
 for module in pkgutil.walk_packages(metricgate.__path__, "metricgate."):
-    if not module.name.startswith("metricgate.demo") and not module.name.endswith("__main__"):
+    if module.name.split(".")[1] not in missing and not module.name.endswith("__main__"):
         importlib.import_module(module.name)
 """
 
@@ -51,7 +55,8 @@ def main(arguments: list[str], environ: Mapping[str, str]) -> None:
             "add this before the step:\n  - uses: actions/setup-python@v7\n    with: {python-version: '3.13'}",
         )
     caches = cache_folders(environ)
-    name = key()
+    lock = "release" if arguments and arguments[0] in RELEASES else "core"
+    name = key(lock)
     home = next((cache / name for cache in caches if (cache / name).is_dir()), None)
     if home is None:
         started = time.monotonic()
@@ -61,7 +66,7 @@ def main(arguments: list[str], environ: Mapping[str, str]) -> None:
         home = cache / name
         with locked(home.with_suffix(".lock")):
             if not home.is_dir():  # another job may have built it while this one waited
-                build(home, environ)
+                build(home, environ, lock=lock)
                 remove_unused(cache, keep=home)
         say(f"environment ready after {time.monotonic() - started:.1f} s: {home}")
     with contextlib.suppress(OSError):  # a cache that somebody else owns is used as it is
@@ -95,25 +100,26 @@ def is_writable(folder: Path) -> bool:
     return os.access(folder, os.W_OK)
 
 
-def key() -> str:
-    """A digest over everything that the environment is made of."""
+def key(lock: str = "core") -> str:
+    """A digest over everything that the environment is made of; ``lock`` is ``core`` or ``release``."""
     digest = hashlib.sha256()
     python = (sys.implementation.cache_tag, platform.python_version(), sys.platform, platform.machine(), sys.base_prefix)
     digest.update(repr(python).encode())
-    for file in sources():
+    for file in sources(lock):
         content = file.read_bytes()
         digest.update(f"{file.relative_to(ROOT)} {len(content)}\n".encode() + content)
     return digest.hexdigest()[:20]
 
 
-def sources() -> list[Path]:
+def sources(lock: str = "core") -> list[Path]:
     """The files that the environment is made from, in a fixed order."""
-    fixed = [Path(__file__).resolve(), ROOT / "pyproject.toml", *(ROOT / "requirements" / f for f in ("core.txt", "setup.txt"))]
+    locks = (ROOT / "requirements" / name for name in (f"{lock}.txt", "setup.txt"))
+    fixed = [Path(__file__).resolve(), ROOT / "pyproject.toml", *locks]
     package = (file for file in (ROOT / "src").rglob("*") if file.is_file() and "__pycache__" not in file.parts)
     return fixed + sorted(package)
 
 
-def build(home: Path, environ: Mapping[str, str]) -> None:
+def build(home: Path, environ: Mapping[str, str], *, lock: str) -> None:
     """Build the environment beside ``home`` and rename it into place."""
     stage = Path(tempfile.mkdtemp(dir=home.parent, prefix=f".{home.name}-"))
     try:
@@ -126,13 +132,13 @@ def build(home: Path, environ: Mapping[str, str]) -> None:
         run([uv, "venv", "--quiet", "--relocatable", "--python", sys.executable, env], settings, cwd=stage)
         install = [uv, "pip", "install", "--quiet", "--python", env / "bin" / "python"]
         run(
-            [*install, "--require-hashes", "--only-binary", ":all:", "-r", ROOT / "requirements" / "core.txt"],
+            [*install, "--require-hashes", "--only-binary", ":all:", "-r", ROOT / "requirements" / f"{lock}.txt"],
             settings,
             cwd=stage,
         )
         # The lock holds the build backend, so nothing unlocked is fetched to build metricgate itself.
         run([*install, "--no-deps", "--no-build-isolation", "--no-index", ROOT], settings, cwd=stage)
-        run([env / "bin" / "python", "-I", "-c", WARM_UP], environ, cwd=stage)
+        run([env / "bin" / "python", "-I", "-c", WARM_UP, lock], environ, cwd=stage)
         write_command(env / COMMAND, home / "bin" / "python")
         with contextlib.suppress(OSError):  # without the lock (a network file system) somebody else may have been first
             env.rename(home)

@@ -10,6 +10,6 @@ fi
 if [ "${1:-}" = setup ]; then
   exec python3 -I "$here/environment.py" setup
 fi
-python=$(python3 -I "$here/environment.py")
+python=$(python3 -I "$here/environment.py" "${1:-}")
 # -I: neither PYTHON* variables nor modules that lie in the checkout can replace ours. -u: live output. utf8: whatever the locale.
 exec "$python" -I -u -X utf8 -m metricgate action "$@"

@@ -18,7 +18,8 @@ PROJECT = Path(__file__).parents[2]
 
 def copy(folder: Path) -> Path:
     """The files that make the environment, and nothing else."""
-    for name in ("actions/setup/environment.py", "requirements/core.txt", "requirements/setup.txt", "pyproject.toml"):
+    locks = (f"requirements/{name}.txt" for name in ("core", "release", "setup"))
+    for name in ("actions/setup/environment.py", *locks, "pyproject.toml"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(PROJECT / name, folder / name)
     (folder / "src" / "metricgate").mkdir(parents=True)
@@ -52,6 +53,25 @@ def test_another_lock_or_another_source_has_another_key(tmp_path: Path, name: st
     with (folder / name).open("a") as file:
         file.write("# changed\n")
     assert load(folder).key() != before
+
+
+def test_releases_have_an_environment_of_their_own_which_the_others_do_not_depend_on(tmp_path: Path) -> None:
+    folder = copy(tmp_path)
+    core, release = load(folder).key(), load(folder).key("release")
+    assert core != release
+    with (folder / "requirements/release.txt").open("a") as file:
+        file.write("# changed\n")
+    assert load(folder).key() == core
+    assert load(folder).key("release") != release
+
+
+def test_the_lock_of_releases_holds_all_that_the_core_holds() -> None:
+    """Whatever works in the other actions works in these too, and in the same version."""
+    core, release = (
+        {line.split()[0] for line in (PROJECT / "requirements" / f"{name}.txt").read_text().splitlines() if "==" in line}
+        for name in ("core", "release")
+    )
+    assert core <= release
 
 
 def test_the_cache_is_that_of_the_runner_and_then_that_of_the_user(tmp_path: Path) -> None:
