@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from metricgate.release import notes
-from metricgate.release.facts import Facts, Job
 from metricgate.release.notes import Previous
+from metricgate.release.published import Published
 from metricgate.report.document import IntervalInfo, Report, RuleInfo, SideInfo, Waiver
-from metricgate.run import MetricRecord, RunRecord
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 GITHUB = MarkdownIt("gfm-like", {"html": True})
@@ -77,23 +76,20 @@ BEFORE = Previous(
 )
 
 
-def facts(**changes: Any) -> Facts:
+def published(**changes: Any) -> Published:
     fields: dict[str, Any] = {
-        "name": "digits-cnn",
         "image": "ghcr.io/acme/digits",
-        "image_digest": "sha256:" + "1" * 64,
-        "commit": "b" * 40,
-        "ref": "refs/tags/v1.2.3",
+        "digest": "sha256:" + "1" * 64,
         "version": "1.2.3",
         "tags": ("ghcr.io/acme/digits:1.2.3", "ghcr.io/acme/digits:1.2", "ghcr.io/acme/digits:latest"),
-        "created": "2026-11-20T14:02:11Z",
-        "job": Job(builder="https://github.com/acme/digits/.github/workflows/release.yml@refs/tags/v1.2.3"),
-        "run": RunRecord(seed=1, metrics={"accuracy": MetricRecord(value=0.9641), "loss": MetricRecord(value=0.12)}),
-        "model_digest": "sha256:" + "2" * 64,
-        "model_files": {"model.keras": "sha256:" + "3" * 64},
-        "report": JUDGED,
-        "report_digest": "sha256:" + "4" * 64,
-        "policy": "sha256:" + "5" * 64,
+        "moved": (),
+        "pushed": True,
+        "commit": "b" * 40,
+        "seed": 1,
+        "model": "sha256:" + "2" * 64,
+        "verdict": "PASSED",
+        "report": "sha256:" + "4" * 64,
+        "evidence": EVIDENCE,
         "smoke": {
             "exchanges": 20,
             "sum_squared_difference": 3.1e-11,
@@ -104,7 +100,7 @@ def facts(**changes: Any) -> Facts:
             "p95_ms": 3.41,
         },
     }
-    return Facts(**{**fields, **changes})
+    return Published(**{**fields, **changes})
 
 
 WAIVER = Waiver(by="alice", at="2026-11-19T08:00:00Z", commit="b" * 40)
@@ -116,25 +112,17 @@ LOST = rule(
     outcome="fail",
 )
 NOTES = {
-    "release": notes.render(facts(), previous=BEFORE, evidence=EVIDENCE, verify=VERIFY),
+    "release": notes.render(published(), JUDGED, previous=BEFORE, verify=VERIFY),
     "release-first": notes.render(
-        facts(
-            version=None,
-            tags=(),
-            report=report(baseline=SideInfo(), candidate=SideInfo(commit="b" * 40, runs=1)),
-            smoke=None,
-        ),
+        published(version="sha-bbbbbbb", tags=(), smoke={}, evidence=()),
+        report(baseline=SideInfo(), candidate=SideInfo(commit="b" * 40, runs=1)),
+        metrics={"loss": 0.12, "accuracy": 0.9641},
         verify=("--key", "a key.pub"),
     ),
     "release-waived": notes.render(
-        facts(
-            report=report(LOST, verdict="fail").waived(WAIVER),
-            waiver=WAIVER,
-            stale=("the test set of main is another one since abc1234",),
-            code=("model.keras: the layer `Lambda` holds Python code",),
-        ),
+        published(waiver="alice", stale=("the test set of main is another one since abc1234",), evidence=EVIDENCE[:1]),
+        report(LOST, verdict="fail").waived(WAIVER),
         previous=BEFORE,
-        evidence=EVIDENCE[:1],
         verify=("--key", "release.pub"),
         port=9000,
     ),
@@ -176,11 +164,8 @@ def test_who_accepted_a_regression_is_named() -> None:
 
 
 def test_many_metrics_and_tags_are_cut_and_counted() -> None:
-    many = facts(
-        report=report(*(rule(metric=f"metric {number}") for number in range(60))),
-        tags=tuple(f"ghcr.io/acme/digits:tag-{number}" for number in range(30)),
-    )
-    text = notes.render(many)
+    rules = report(*(rule(metric=f"metric {number}") for number in range(60)))
+    text = notes.render(published(tags=tuple(f"ghcr.io/acme/digits:tag-{number}" for number in range(30))), rules)
     assert "10 more metrics are in the report." in text
     assert "and 10 more" in text
     assert text.count("| metric ") == notes.MOST_ROWS
@@ -212,15 +197,10 @@ def test_no_text_from_a_repository_changes_the_shape_of_the_notes(texts: list[st
     def render(texts: Iterable[str]) -> str:
         name, metric, reason, by, version, option, kind = texts
         doubted = rule(metric=metric, outcome="inconclusive", reason=reason)
-        made = facts(
-            name=name,
-            report=report(doubted, name=name, verdict="inconclusive", reasons=(reason,)),
-            version=version,
-            stale=(reason,),
-            waiver=WAIVER.model_copy(update={"by": by}),
-            tags=(f"ghcr.io/acme/digits:{version}",),
-        )
-        return notes.render(made, previous=dataclasses.replace(BEFORE, version=version), evidence=(kind,), verify=(option,))
+        made = published(version=version, stale=(reason,), tags=(f"ghcr.io/acme/digits:{version}",), evidence=(kind,))
+        judged = report(doubted, name=name, verdict="inconclusive", reasons=(reason,))
+        judged = judged.model_copy(update={"waiver": WAIVER.model_copy(update={"by": by})})
+        return notes.render(made, judged, previous=dataclasses.replace(BEFORE, version=version), verify=(option,))
 
     found = render(texts)
     assert shape(found) == shape(render("nmrbvok"))

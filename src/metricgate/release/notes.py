@@ -10,12 +10,15 @@ import shlex
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import tabulate
 
-from metricgate.release.facts import Facts
 from metricgate.report import numbers, plain, summary
 from metricgate.report.document import Report, RuleInfo
+
+if TYPE_CHECKING:
+    from metricgate.release.published import Published
 
 MOST_ROWS = 50
 _MOST_TAGS = 20
@@ -44,34 +47,35 @@ class Previous:
 
 
 def render(
-    facts: Facts,
+    published: Published,
+    report: Report,
     *,
+    metrics: Mapping[str, float] | None = None,
     previous: Previous | None = None,
-    evidence: Sequence[str] = (),
     verify: Sequence[str] = (),
     port: int = 8080,
 ) -> str:
     """What is told about a release; the same text for the same release.
 
     Args:
-        facts: What was released.
+        published: What was released.
+        report: Its verdict.
+        metrics: What the run whose model it is says about itself; shown where nothing was judged.
         previous: The release before it, where it is known.
-        evidence: The predicate types of the statements beside the image.
         verify: The options with which ``metricgate verify`` finds the image good, such as ``("--key", "release.pub")``.
         port: Where the image listens.
     """
     parts = [
-        f"### {plain.markdown(summary.headline(facts.report))}",
-        _paragraph(summary.lead(facts.report)),
-        _accepted(facts),
-        *(f"⚠️ Released although the verdict was stale: {plain.markdown(reason, limit=_PROSE)}" for reason in facts.stale),
-        *(f"⚠️ The model brings code along: {plain.markdown(found, limit=_PROSE)}" for found in facts.code),
-        _table(facts, previous),
-        _origin(facts),
-        f"Image: {_code(f'{facts.image}@{facts.image_digest}')}{_tags(facts)}",
-        _commands(facts, verify=verify, port=port),
-        _parity(facts.smoke or {}),
-        _evidence(evidence),
+        f"### {plain.markdown(summary.headline(report))}",
+        _paragraph(summary.lead(report)),
+        _accepted(published, report),
+        *(f"⚠️ Released although the verdict was stale: {plain.markdown(each, limit=_PROSE)}" for each in published.stale),
+        _table(published, report, metrics=metrics or {}, previous=previous),
+        _origin(published, report),
+        f"Image: {_code(_by_digest(published))}{_tags(published)}",
+        _commands(_by_digest(published), verify=verify, port=port),
+        _parity(published.smoke),
+        _evidence(published.evidence),
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -113,15 +117,15 @@ def _paragraph(text: str) -> str:
     return re.sub(r"^([0-9]*)([-+=.)])", r"\1\\\2", plain.markdown(text, limit=_PROSE))
 
 
-def _accepted(facts: Facts) -> str:
-    waiver = facts.waiver or facts.report.waiver
+def _accepted(published: Published, report: Report) -> str:
+    waiver = report.waiver
     if waiver is None:
-        return ""
+        return plain.markdown(f"✋ {published.waiver} accepted this regression.") if published.waiver else ""
     return plain.markdown(f"✋ {waiver.by} accepted this regression on {waiver.at[:10]} for {waiver.commit[:7]}.")
 
 
-def _table(facts: Facts, previous: Previous | None) -> str:
-    rules = list(_by_metric(facts.report).values())
+def _table(published: Published, report: Report, *, metrics: Mapping[str, float], previous: Previous | None) -> str:
+    rules = list(_by_metric(report).values())
     before = _by_metric(previous.report) if previous else {}
     rows = []
     for rule in rules[:MOST_ROWS]:
@@ -130,18 +134,20 @@ def _table(facts: Facts, previous: Previous | None) -> str:
         change = "" if rule.kind in {"min", "max"} else numbers.difference(rule)
         name = f"{plain.markdown(summary.row(rule).name)} {numbers.ARROWS[rule.direction]}"
         rows.append([name, numbers.plain(old.candidate if old else None), numbers.plain(rule.candidate), change])
-    if not rows:  # nothing was judged: what the model's own run says
-        ours = facts.run.metrics
-        rows = [[plain.markdown(name), "", numbers.plain(ours[name].value), ""] for name in sorted(ours)[:MOST_ROWS]]
+    if not rows:
+        rows = [[plain.markdown(name), "", numbers.plain(value), ""] for name, value in sorted(metrics.items())[:MOST_ROWS]]
     if not rows:
         return ""
-    commit = summary.commit(facts.report.baseline)
+    commit = summary.commit(report.baseline)
     against = f"against its baseline {_code(commit)}" if commit.isalnum() else "against its baseline"
-    heads = ["", _version(previous.version if previous else ""), _version(facts.version or "this release")]
-    level = f"{(1 - facts.report.alpha) * 100:g}% interval"
     table = tabulate.tabulate(
         rows,
-        headers=[*heads, f"{against} ({level})"],
+        headers=[
+            "",
+            _version(previous.version) if previous else "previous release",
+            _version(published.version),
+            f"{against} ({(1 - report.alpha) * 100:g}% interval)",
+        ],
         tablefmt="pipe",
         disable_numparse=True,
         colalign=("left", "right", "right", "right"),
@@ -161,24 +167,27 @@ def _by_metric(report: Report) -> dict[tuple[str, str], RuleInfo]:
 
 
 def _version(text: str) -> str:
-    return plain.markdown(text or "previous release", limit=60)
+    return plain.markdown(text, limit=60)
 
 
-def _origin(facts: Facts) -> str:
-    runs, seed = facts.report.candidate.runs, facts.run.seed
-    which = "" if seed is None else f" of seed {seed}"
+def _origin(published: Published, report: Report) -> str:
+    runs = report.candidate.runs
+    which = "" if published.seed is None else f" of seed {published.seed}"
     means = f"The numbers are means of {runs} runs; the image holds the model{which}" if runs > 1 else f"The model{which}"
-    return f"{means}, trained at {_code(facts.commit[:7])}."
+    return f"{means}, trained at {_code(published.commit[:7])}."
 
 
-def _tags(facts: Facts) -> str:
-    names = [_code(tag.rpartition(":")[2]) for tag in facts.tags]
+def _tags(published: Published) -> str:
+    names = [_code(tag.rpartition(":")[2]) for tag in published.tags]
     more = f" and {len(names) - _MOST_TAGS} more" if len(names) > _MOST_TAGS else ""
     return f", tagged {', '.join(names[:_MOST_TAGS])}{more}" if names else ""
 
 
-def _commands(facts: Facts, *, verify: Sequence[str], port: int) -> str:
-    image = f"{facts.image}@{facts.image_digest}"
+def _by_digest(published: Published) -> str:
+    return f"{published.image}@{published.digest}"
+
+
+def _commands(image: str, *, verify: Sequence[str], port: int) -> str:
     lines = [
         ["docker", "pull", image],
         ["docker", "run", "--rm", "--read-only", "--tmpfs", "/tmp", "--publish", f"{port}:{port}", image],  # noqa: S108
