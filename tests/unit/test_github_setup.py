@@ -18,8 +18,8 @@ PROJECT = Path(__file__).parents[2]
 
 def copy(folder: Path) -> Path:
     """The files that make the environment, and nothing else."""
-    locks = (f"requirements/{name}.txt" for name in ("core", "release", "setup"))
-    for name in ("actions/setup/environment.py", *locks, "pyproject.toml"):
+    locks = (f"requirements/{name}.txt" for name in ("core", "release", "setup", "server-keras", "server-onnx"))
+    for name in ("actions/setup/environment.py", *locks, "pyproject.toml", "Dockerfile"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(PROJECT / name, folder / name)
     (folder / "src" / "metricgate").mkdir(parents=True)
@@ -45,7 +45,15 @@ def test_the_key_depends_on_the_files_and_not_on_where_they_are(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "name", ["requirements/core.txt", "requirements/setup.txt", "src/metricgate/__init__.py", "src/metricgate/new.j2"]
+    "name",
+    [
+        "requirements/core.txt",
+        "requirements/setup.txt",
+        "requirements/server-onnx.txt",
+        "Dockerfile",
+        "src/metricgate/__init__.py",
+        "src/metricgate/new.j2",
+    ],
 )
 def test_another_lock_or_another_source_has_another_key(tmp_path: Path, name: str) -> None:
     folder = copy(tmp_path)
