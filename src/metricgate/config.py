@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -66,6 +68,7 @@ def _not_empty(values: tuple[Any, ...]) -> tuple[Any, ...]:
 LimitField = Annotated[
     Limit,
     pydantic.PlainValidator(_parse_limit),
+    pydantic.PlainSerializer(list, return_type=list[float | bool]),
     pydantic.WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^\d+(\.\d+)?\s*%$"}]}),
 ]
 Duration = Annotated[
@@ -301,6 +304,49 @@ class Baseline(_Section):
     """How many recorded commits are kept, beside those that an open pull request, a tag or the ledger refers to."""
 
 
+class PublishTolerance(_Section):
+    """How close an image's answers have to be to those of the trained model: |a - b| ≤ atol + rtol · |b|."""
+
+    rtol: Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)] = 1e-4
+    """Relative to the right answer."""
+    atol: Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)] = 1e-5
+    """In the answer's own unit."""
+
+
+class Publish(_Section):
+    """How the model of a tagged commit becomes an image."""
+
+    image: Annotated[Text, pydantic.Field(pattern=r"^[^\s@]+$")] | None = None
+    """The image's name without a tag, such as ghcr.io/owner/model; by default that of the repository, on ghcr.io."""
+    rules: (
+        Annotated[tuple[Text, ...], pydantic.AfterValidator(_not_empty), pydantic.Field(json_schema_extra={"minItems": 1})]
+        | None
+    ) = None
+    """Its tags, as in docker/metadata-action; by default `{{version}}`, `{{major}}.{{minor}}` and `{{major}}`."""
+    flavor: tuple[Text, ...] = ()
+    """What holds for all tags, as there: latest=auto, prefix=…, suffix=…."""
+    labels: dict[Text, str] = {}
+    """More labels of the image."""
+    seed: Annotated[int, pydantic.Field(ge=0)] | None = None
+    """Which of the commit's runs is published; by default the one with the lowest seed."""
+    branch: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._/-]{0,99}$")] | None = None
+    """The branch with whose policy, test set and baseline a verdict has to agree; by default that of the repository."""
+    dockerfile: Text | None = None
+    """A Dockerfile of your own, relative to the root; by default the one that metricgate brings."""
+    format: Literal["auto", "keras", "onnx"] = "auto"
+    """What the model is; `auto` looks."""
+    base: Text | None = None
+    """The image that the default Dockerfile starts from; by default the one that it names."""
+    tolerance: PublishTolerance = PublishTolerance()
+    """How close the image's answers to the golden requests have to be."""
+    ready_timeout: Annotated[Duration, pydantic.Field(json_schema_extra={"default": "2m"})] = 120.0
+    """How long the image may take until it answers."""
+    platforms: tuple[Annotated[str, pydantic.Field(pattern=r"^[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?$")], ...] = ()
+    """Such as linux/amd64 and linux/arm64; by default that of the machine that builds."""
+    allow_code: bool = False
+    """Publish a model that holds code (Lambda layers, pickled objects), which the evidence then says."""
+
+
 class Config(_Section):
     """metricgate.yaml."""
 
@@ -321,6 +367,7 @@ class Config(_Section):
     """The standard deviation of a metric over training seeds, where it was measured elsewhere."""
     gate: Gate = Gate()
     baseline: Baseline = Baseline()
+    publish: Publish = Publish()
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -334,6 +381,19 @@ class Config(_Section):
         """Every column that names slices, in the order in which the file mentions them."""
         columns = [*self.slices, *(column for rule in self.rules for column in rule.slices)]
         return tuple(dict.fromkeys(columns))
+
+    @property
+    def policy_digest(self) -> str:
+        """The digest of what decides a verdict: gate, metrics, slices, scores, noise. Where runs are kept is no part of it.
+
+        A policy is the same however it is written: what is left out counts as its default.
+        """
+        decided = self.model_copy(update={"gate": self.gate.model_copy(update={"rules": self.rules})})
+        keys = {"gate", "metrics", "slices", "scores", "noise"}
+        # Defaults are left out: a policy stays what it is where a later version knows more of them.
+        plain = decided.model_dump(mode="json", include=keys, exclude_defaults=True)
+        content = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        return f"sha256:{hashlib.sha256(content.encode()).hexdigest()}"
 
     def with_policy_of(self, base: Config) -> Config:
         """This configuration judged by the policy (gate, metrics, slices, scores, noise, baseline) of another one."""

@@ -88,6 +88,7 @@ def compare(
     origin: Origin | None = None,
     verdicts: Mapping[str, int] | None = None,
     importing: Importing = "installed",
+    policy: str | None = None,
 ) -> Report:
     """Compare a candidate with its baseline and judge it.
 
@@ -101,6 +102,7 @@ def compare(
         origin: Where the baseline's runs come from, if they were recorded earlier.
         verdicts: How many verdicts each test set has given, by its fingerprint; None where that is not known.
         importing: Where functions of the user's may come from that metrics name.
+        policy: The digest of the policy in force, where the configuration has only what can be judged of it.
 
     Raises:
         UsageError: A path does not exist, or there is no candidate.
@@ -135,4 +137,5 @@ def compare(
         warnings=(*warnings, *uncounted),
         origin=origin,
         reuse=used,
+        policy=policy,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +28,9 @@ SCHEMA: Literal["metricgate.report/1"] = "metricgate.report/1"
 MAX_BYTES = 256_000_000
 
 Number = Annotated[float, pydantic.Field(allow_inf_nan=False)]
+Digest = Annotated[str, pydantic.Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class _Part(pydantic.BaseModel):
@@ -36,6 +40,7 @@ class _Part(pydantic.BaseModel):
 class SideInfo(_Part):
     """Candidate or baseline: which commit, how many runs, which seeds, and how many earlier runs of the same training.
 
+    ``models`` are the digests of the models of these runs, by seed, as far as the runs name them.
     A baseline that was recorded earlier also says how many commits before the merge-base it lies (0: it is the merge-base)
     and when it was recorded (RFC 3339, UTC).
     """
@@ -44,6 +49,7 @@ class SideInfo(_Part):
     runs: int = 0
     seeds: tuple[int, ...] = ()
     earlier_runs: int = 0
+    models: dict[int, Digest] = {}
     commits_before: int | None = None
     recorded: str | None = None
 
@@ -175,7 +181,11 @@ class Waiver(_Part):
 
 
 class Report(_Part):
-    """A report. A waiver lets a failed verdict pass; the verdict stays what it is."""
+    """A report. A waiver lets a failed verdict pass; the verdict stays what it is.
+
+    ``policy`` is the digest of the policy in force (``Config.policy_digest``), ``test_set`` the fingerprint of what the
+    candidate was evaluated on.
+    """
 
     schema_: Literal["metricgate.report/1"] = pydantic.Field(default=SCHEMA, alias="schema")
     name: str = "model"
@@ -194,10 +204,24 @@ class Report(_Part):
     warnings: tuple[str, ...] = ()
     waiver: Waiver | None = None
     reuse: ReuseInfo | None = None
+    policy: Digest | None = None
+    test_set: Digest | None = None
 
     def waived(self, waiver: Waiver) -> Report:
         """This report with its regression accepted: exit code 1 becomes 0, nothing else is waived."""
         return self.model_copy(update={"waiver": waiver, "exit_code": 0 if self.exit_code == 1 else self.exit_code})
+
+    def without_ids(self) -> Report:
+        """This report with the ids of flipped examples left out and counted: small, whatever the test set."""
+        flips = self.flips.model_copy(
+            update={
+                "worse": (),
+                "better": (),
+                "unnamed_worse": self.flips.count_worse,
+                "unnamed_better": self.flips.count_better,
+            }
+        )
+        return self.model_copy(update={"flips": flips})
 
     @property
     def tests(self) -> int:
@@ -214,6 +238,7 @@ def build(
     warnings: Sequence[str] = (),
     origin: Origin | None = None,
     reuse: Reuse | None = None,
+    policy: str | None = None,
 ) -> Report:
     """Put a comparison and its verdict into one document.
 
@@ -224,8 +249,10 @@ def build(
         warnings: What the caller has to add to the verdict's own.
         origin: Where the baseline's runs come from, if they were recorded earlier.
         reuse: How often the test set has been asked, where that is known.
+        policy: The digest of the policy in force, where only a part of it could be judged; by default that of the comparison's.
     """
     config = comparison.config
+    test_sets = {run.record.fingerprints.test_set or "" for run in comparison.candidate.runs}
     return Report(
         name=config.name,
         verdict=verdict.verdict,
@@ -242,6 +269,8 @@ def build(
         policy_changes=tuple(policy_changes),
         warnings=(*verdict.warnings, *warnings),
         reuse=ReuseInfo(**{key: getattr(reuse, key) for key in ReuseInfo.model_fields}) if reuse else None,
+        policy=policy or config.policy_digest,
+        test_set=next((found for found in test_sets if len(test_sets) == 1 and _DIGEST.fullmatch(found)), None),
     )
 
 
@@ -290,6 +319,11 @@ def _side(runs: Sequence[Run], *, origin: Origin | None = None) -> SideInfo:
         runs=len(own),
         seeds=tuple(seeds),
         earlier_runs=len(runs) - len(own),
+        models={
+            run.record.seed: run.record.model_digest
+            for run in own
+            if run.record.seed is not None and run.record.model_digest and _DIGEST.fullmatch(run.record.model_digest)
+        },
         commits_before=origin.commits_before if origin else None,
         recorded=origin.recorded if origin else None,
     )
