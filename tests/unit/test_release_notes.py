@@ -120,7 +120,12 @@ NOTES = {
         verify=("--key", "a key.pub"),
     ),
     "release-waived": notes.render(
-        published(waiver="alice", stale=("the test set of main is another one since abc1234",), evidence=EVIDENCE[:1]),
+        published(
+            waiver="alice",
+            stale=("the test set of main is another one since abc1234",),
+            code=("model.keras: a layer Lambda",),
+            evidence=EVIDENCE[:1],
+        ),
         report(LOST, verdict="fail").waived(WAIVER),
         previous=BEFORE,
         verify=("--key", "release.pub"),
@@ -238,6 +243,14 @@ def test_a_browser_that_sends_other_line_ends_makes_no_change() -> None:
     body = notes.merged("Hello", "one\n\ntwo", model="m").replace("\n", "\r\n")
     assert notes.merged(body, "one\n\ntwo", model="m") == body
     assert "three" in notes.merged(body, "three", model="m")
+
+
+def test_a_smoke_test_that_was_made_again_makes_no_change() -> None:
+    body = notes.merged("", notes.render(published(), JUDGED), model="m")
+    slower = published(smoke={**published().smoke, "p95_ms": 99.0, "max_absolute_difference": 0.0})
+    assert notes.merged(body, notes.render(slower, JUDGED), model="m") == body
+    other = published(digest="sha256:" + "9" * 64)
+    assert "9" * 64 in notes.merged(body, notes.render(other, JUDGED), model="m")
 
 
 def test_without_our_end_nothing_behind_the_beginning_is_taken_away() -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MOST_ROWS = 50
 _MOST_TAGS = 20
 _PROSE = 600
+_SMOKE = "Smoke test: "
 
 # What each kind of statement is, for people.
 _EVIDENCE: Mapping[str, str] = {
@@ -70,6 +71,7 @@ def render(
         _paragraph(summary.lead(report)),
         _accepted(published, report),
         *(f"⚠️ Released although the verdict was stale: {plain.markdown(each, limit=_PROSE)}" for each in published.stale),
+        *(f"⚠️ The model brings code along: {plain.markdown(each, limit=_PROSE)}" for each in published.code),
         _table(published, report, metrics=metrics or {}, previous=previous),
         _origin(published, report),
         f"Image: {_code(_by_digest(published))}{_tags(published)}",
@@ -91,6 +93,8 @@ def part_of(body: str, *, model: str) -> str | None:
 def merged(body: str, notes: str, *, model: str) -> str:
     """A text with the part about a model replaced, or added at its end; itself where that part says the same.
 
+    A smoke test that was made again measured other times, and says the same.
+
     Args:
         body: What there is, of whomever.
         notes: What the part is to say.
@@ -100,11 +104,15 @@ def merged(body: str, notes: str, *, model: str) -> str:
     part = f"{begin}\n{notes}\n{end}"
     kept = part_of(body, model=model)
     if kept is not None:
-        same = kept.replace("\r\n", "\n") == part  # a browser sends other ends of lines
-        return body if same else body.replace(kept, part, 1)
+        return body if _essence(kept) == _essence(part) else body.replace(kept, part, 1)
     if begin in body:  # somebody took the end away: what stands behind the beginning may be theirs
         return body.replace(begin, part, 1)
     return f"{body.rstrip()}\n\n{part}" if body.strip() else part
+
+
+def _essence(part: str) -> list[str]:
+    """What two parts have to have in common: a browser sends other ends of lines."""
+    return [line.rstrip() for line in part.splitlines() if not line.startswith(_SMOKE)]
 
 
 def _markers(model: str) -> tuple[str, str]:
@@ -213,7 +221,7 @@ def _parity(smoke: Mapping[str, object]) -> str:
     times = {"ready after {:.3g} s": "ready_s", "half of them answered in {:.3g} ms": "p50_ms", "95% in {:.3g} ms": "p95_ms"}
     took = ", ".join(text.format(known[key]) for text, key in times.items() if key in known)
     parts = [
-        f"{known['exchanges']:,} golden requests were put to exactly this image before it was pushed.",
+        f"{_SMOKE}{known['exchanges']:,} golden requests were put to exactly this image before it was pushed.",
         f"Its answers differ from those of the trained model by {told}." if told else "",
         f"It was {took}." if took else "",
     ]
