@@ -12,7 +12,8 @@ def files(pattern: str) -> set[Path]:
     found: set[Path] = set()
     for match in map(Path, glob.glob(pattern, recursive=True)):  # noqa: PTH207 - patterns are absolute
         inside = [match] if match.is_file() else [path for path in match.rglob("*") if path.is_file()]
-        found |= {path for path in inside if not any(part.startswith(".") for part in path.relative_to(match.parent).parts)}
+        shown = os.environ["INCLUDE_HIDDEN_FILES"] == "true"
+        found |= {p for p in inside if shown or not any(part.startswith(".") for part in p.relative_to(match.parent).parts)}
     return found
 
 
@@ -23,7 +24,7 @@ def main() -> None:
     chosen = set().union(*map(files, wanted)) - set().union(*(files(p[1:]) for p in patterns if p.startswith("!")))
     if not chosen and os.environ["IF_NO_FILES_FOUND"] == "error":
         sys.exit(f"no files at {patterns}")
-    roots = [path if path.is_dir() else path.parent for path in map(Path, wanted)]
+    roots = [path if path.is_dir() else path.parent for path in map(Path, (pattern.split("/*")[0] for pattern in wanted))]
     root = Path(os.path.commonpath(roots))
     target = Path(os.environ["STAND_IN_ARTIFACTS"]) / os.environ["NAME"]
     if target.exists() and os.environ["OVERWRITE"] != "true":
