@@ -20,7 +20,7 @@ from typing import Any
 from google.protobuf import json_format
 from in_toto_attestation.predicates.provenance.v1 import provenance_pb2
 from in_toto_attestation.predicates.test_result.v0 import test_result_pb2
-from in_toto_attestation.v1 import resource_descriptor, statement, statement_pb2
+from in_toto_attestation.v1 import resource_descriptor, resource_descriptor_pb2, statement, statement_pb2
 
 from metricgate.errors import InputError
 from metricgate.release import bom, facts, provenance
@@ -119,18 +119,40 @@ def check(content: bytes, *, where: str) -> dict[str, Any]:
     Raises:
         InputError: It is none.
     """
-    shapes = {provenance.TYPE: provenance_pb2.Provenance, TEST_RESULT: test_result_pb2.TestResult}
     try:
         document = json.loads(content)
         statement.Statement.copy_from_pb(json_format.ParseDict(document, statement_pb2.Statement())).validate()
-        if shape := shapes.get(document["predicateType"]):
-            found = json_format.ParseDict(document["predicate"], shape(), ignore_unknown_fields=True)
-            listed = found.build_definition.resolved_dependencies if shape is provenance_pb2.Provenance else found.configuration
-            for each in listed:
-                resource_descriptor.ResourceDescriptor.copy_from_pb(each).validate()
+        if document["predicateType"] == provenance.TYPE:
+            _check_provenance(
+                json_format.ParseDict(document["predicate"], provenance_pb2.Provenance(), ignore_unknown_fields=True)
+            )
+        elif document["predicateType"] == TEST_RESULT:
+            _check_verdict(
+                json_format.ParseDict(document["predicate"], test_result_pb2.TestResult(), ignore_unknown_fields=True)
+            )
     except (ValueError, TypeError, KeyError, RecursionError, json_format.ParseError) as error:
-        raise InputError(f"this is no in-toto statement: {error}", where=where, expected=STATEMENT) from None
+        raise InputError(f"this is no in-toto statement: {error}"[:300], where=where, expected=STATEMENT) from None
     return dict(document)
+
+
+def _check_provenance(found: provenance_pb2.Provenance) -> None:
+    build, run = found.build_definition, found.run_details
+    needed = {"buildType": build.build_type, "externalParameters": len(build.external_parameters), "builder.id": run.builder.id}
+    _check_needed(needed, [*build.resolved_dependencies, *run.byproducts])
+
+
+def _check_verdict(found: test_result_pb2.TestResult) -> None:
+    known = found.result in {"PASSED", "WARNED", "FAILED"}
+    _check_needed({"result": known, "configuration": len(found.configuration)}, found.configuration)
+
+
+def _check_needed(needed: Mapping[str, object], descriptors: Sequence[resource_descriptor_pb2.ResourceDescriptor]) -> None:
+    """What the specifications require, and protobuf and the library for Python do not."""
+    for name, value in needed.items():
+        if not value:
+            raise ValueError(f"{name} is missing")
+    for each in descriptors:
+        resource_descriptor.ResourceDescriptor.copy_from_pb(each).validate()
 
 
 def rule_name(rule: RuleInfo) -> str:
