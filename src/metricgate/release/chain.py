@@ -25,14 +25,14 @@ class Seen:
 
     Attributes:
         digest: Of its manifest.
-        labels: Of its configuration.
+        labels: Of its configuration; None where that can't be read.
         files: The files of the model in it: relative name and digest.
         damaged: What is not what the manifest names, a sentence each.
         model_damaged: The same for the layer with the model.
     """
 
     digest: str
-    labels: Mapping[str, str]
+    labels: Mapping[str, str] | None
     files: Mapping[str, str]
     damaged: tuple[str, ...] = ()
     model_damaged: str = ""
@@ -289,11 +289,12 @@ class _Walk:
         return value
 
     def _told(self, what: str) -> Iterator[tuple[str, str]]:
-        images = self._good(statements.IMAGE)
+        images, labels = self._good(statements.IMAGE), self._seen.labels
         if what == "commit":
             yield from (("the training", each.needed.get("source", "")) for each in self._good(statements.TRAINING))
             yield from (("the image's provenance", each.needed.get("source", "")) for each in images)
-            yield "the image's label", self._seen.labels.get(facts.REVISION, "")
+            if labels is not None:
+                yield "the image's label", labels.get(facts.REVISION, "")
             return
         name = _LABELS.get(what, what)
         for each in self._good(statements.VERDICT):
@@ -304,14 +305,16 @@ class _Walk:
         if what == "model":
             yield from (("the image's provenance", each.needed.get("model", "")) for each in images)
         yield from (("the image's provenance", str(each.labels.get(f"{facts.LABEL}{name}", ""))) for each in images)
-        yield "the image's label", self._seen.labels.get(f"{facts.LABEL}{name}", "")
+        if labels is not None:
+            yield "the image's label", labels.get(f"{facts.LABEL}{name}", "")
         if what in {"model", "policy", "test set", "baseline"}:
             yield from (("the model card", each.property_of_model(name)) for each in self._good(statements.ML_BOM))
 
     def _check_labels(self, image: Stated) -> None:
         known = {facts.LABEL + name for name in ("model", "verdict", *_LABELS.values())}
-        for name in sorted({*image.labels, *(known & set(self._seen.labels))}):
-            found, said = self._seen.labels.get(name, "nothing"), str(image.labels.get(name, "nothing"))
+        labels = self._seen.labels or {}
+        for name in sorted({*image.labels, *(known & set(labels))}):
+            found, said = labels.get(name, "nothing"), str(image.labels.get(name, "nothing"))
             if found != said:
                 raise _WrongError("broken", f"the label {name} says {short(found)}, the image's provenance says {short(said)}")
 

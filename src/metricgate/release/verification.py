@@ -34,6 +34,7 @@ FOLDER = "model/"
 _LARGEST = 64_000_000  # a bill of materials with some ten thousand packages
 _MOST = 1_000
 _CHUNK = 1 << 20
+_SHOWN = 400
 _BUNDLE = "application/vnd.dev.sigstore.bundle"
 _NOT_TO_RUN = ("vnd.docker.reference.type", "attestation-manifest")
 
@@ -62,7 +63,7 @@ class Verification:
     @property
     def exit_code(self) -> ExitCode:
         """0 where every link holds; 4 where the image can't be compared with what it claims."""
-        return ExitCode.NOT_COMPARABLE if self.first or not self.chains else ExitCode.PASSED
+        return ExitCode.NOT_COMPARABLE if self.first else ExitCode.PASSED
 
     @property
     def headline(self) -> str:
@@ -120,8 +121,13 @@ def verify(
         )
     expected = digest.of_path(model) if model else None
     chains = tuple(_chains(images, found, verifier=verifier, model=expected, repository=repository))
+    if not chains:
+        chains = (Chain(image=found.digest, links=(Link("image", "missing", "the index lists no image"),)),)
     return Verification(
-        reference=plain.text(_full(images.name, reference)), digest=found.digest, signed_by=verifier.who, chains=chains
+        reference=plain.text(_full(images.name, reference)),
+        digest=found.digest,
+        signed_by=verifier.who,
+        chains=tuple(map(_plain, chains)),
     )
 
 
@@ -179,7 +185,7 @@ def _chains(
 def _seen(images: Images, found: Descriptor, manifest: Manifest) -> Seen:
     damaged: list[str] = []
     files: dict[str, str] = {}
-    labels: dict[str, str] = {}
+    labels: dict[str, str] | None = None
     model_damaged = ""
     try:
         config = json.loads(_read(images, manifest.config)).get("config") or {}
@@ -294,7 +300,7 @@ _OTHER_MODEL = "the model that was given is not the one in the image"
 
 
 def _says(what: str, error: Exception) -> str:
-    return plain.text(f"{what} is damaged: {error.found if isinstance(error, InputError) else error}", limit=400)
+    return plain.text(f"{what} is damaged: {error.found if isinstance(error, InputError) else error}", limit=_SHOWN)
 
 
 def _platform(found: Descriptor) -> str:
@@ -305,6 +311,12 @@ def _platform(found: Descriptor) -> str:
 
 def _full(name: str, reference: str) -> str:
     return f"{name}@{reference}" if reference.startswith(digest.PREFIX) else f"{name}:{reference}"
+
+
+def _plain(found: Chain) -> Chain:
+    """The same without what would do something to a terminal: labels and names come from others."""
+    links = tuple(replace(link, says=plain.text(link.says, limit=_SHOWN)) for link in found.links)
+    return replace(found, links=links, notes=tuple(plain.text(note, limit=_SHOWN) for note in found.notes))
 
 
 def _shown(found: Chain) -> dict[str, Any]:
