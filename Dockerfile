@@ -27,7 +27,8 @@ RUN packages="$(echo /opt/venv/lib/python3*/site-packages)" \
  && echo /opt/metricgate > "$packages/metricgate.pth" \
  && find /opt/venv/bin -type f ! -name 'python*' -delete
 COPY src/metricgate/server /opt/metricgate/server
-RUN PYTHONHASHSEED=0 python3 -m compileall -q --invalidation-mode unchecked-hash /opt/metricgate
+RUN chmod -R u=rwX,go=rX /opt/metricgate \
+ && PYTHONHASHSEED=0 python3 -m compileall -q --invalidation-mode unchecked-hash /opt/metricgate
 
 FROM ${BASE}
 COPY --from=builder /opt/venv /opt/venv

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,8 @@ def load(path: Path, *, threads: int) -> OnnxModel:
     Raises:
         CannotServeError: ONNX Runtime does not take it, or it has inputs or outputs that no protocol can carry.
     """
+    # It reports to its makers otherwise, and keeps a number for this machine on the disk.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

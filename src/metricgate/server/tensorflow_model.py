@@ -75,7 +75,7 @@ def _saved_model(path: Path) -> TensorFlowModel:
 
     try:
         loaded = tf.saved_model.load(str(path))
-    except (OSError, ValueError, RuntimeError, tf.errors.OpError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever a damaged file makes TensorFlow raise
         raise CannotServeError(f"{path} can't be loaded as a SavedModel: {_first_line(str(error))}") from None
     signatures = dict(loaded.signatures)
     call = signatures.get(SIGNATURE) or (next(iter(signatures.values())) if len(signatures) == 1 else None)
@@ -96,7 +96,7 @@ def _keras(path: Path) -> TensorFlowModel:
     try:
         # safe_mode refuses layers that hold Python code; without compile there is no optimizer to load.
         loaded = keras.models.load_model(path, safe_mode=True, compile=False)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError, RuntimeError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever an unknown layer makes Keras raise
         raise CannotServeError(
             f"{path} can't be loaded without code of its own: {_first_line(str(error))}; "
             "save it with model.export(path), which stores the computation instead of the code"
@@ -104,11 +104,11 @@ def _keras(path: Path) -> TensorFlowModel:
     if not getattr(loaded, "inputs", None):
         raise CannotServeError(f"{path} does not say what it takes: its inputs have no shape; save it with model.export(path)")
     specs = {tensor.name: tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name) for tensor in loaded.inputs}
-    names = _output_names(loaded)
+    # What it takes may be a list or a dictionary; a Sequential takes one tensor.
+    structure = loaded.inputs[0] if isinstance(loaded, keras.Sequential) else loaded.input
 
     def serve(*tensors: Any) -> dict[str, Any]:
-        given = loaded(tf.nest.pack_sequence_as(loaded.input, tensors), training=False)
-        return dict(zip(names, tf.nest.flatten(given), strict=True))
+        return _named(loaded(tf.nest.pack_sequence_as(structure, tensors), training=False), loaded)
 
     function = tf.function(serve, input_signature=list(specs.values()), autograph=False).get_concrete_function()
     order = list(specs)
@@ -121,15 +121,15 @@ def _keras(path: Path) -> TensorFlowModel:
     )
 
 
-def _output_names(loaded: Any) -> list[str]:
+def _named(given: Any, loaded: Any) -> dict[str, Any]:
     """The keys of a dictionary of outputs, otherwise what Keras calls them."""
     import tensorflow as tf
 
-    if isinstance(loaded.output, Mapping):
-        return [str(name) for name in sorted(loaded.output)]
-    return [str(name) for name in getattr(loaded, "output_names", ())] or [
-        f"output_{at}" for at, _ in enumerate(tf.nest.flatten(loaded.output))
-    ]
+    flat = tf.nest.flatten(given)
+    names = sorted(given) if isinstance(given, Mapping) else getattr(loaded, "output_names", ())
+    # Two outputs of one layer have one name.
+    names = names if len(set(names)) == len(flat) else [f"output_{at}" for at, _ in enumerate(flat)]
+    return dict(zip(map(str, names), flat, strict=True))
 
 
 def _model(
