@@ -1,0 +1,195 @@
+"""A Docker engine for the tests: the one that is there, or one that is started once for the whole machine.
+
+An engine of our own lies with all its images in one folder under the temporary directory and outlives the tests, so that the
+next run finds what this one built. ``python -m tests.engine stop`` stops it and removes that folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from metricgate.errors import StageError
+from metricgate.release.engine import Engine
+
+BASE = "metricgate-test/base:bookworm"
+"""Debian with python3, python3-venv and ca-certificates, which reaches package indexes as this machine does."""
+
+_BARE = "metricgate-test/bare:bookworm"
+_PACKAGES = "python3,python3-venv,ca-certificates"
+_LABEL = "io.metricgate.test.settings"
+_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+_FOLDER = Path(tempfile.gettempdir()) / f"metricgate-engine-{os.getuid()}"
+_SOCKET = _FOLDER / "docker.sock"
+_START_S = 60.0
+
+
+@contextlib.contextmanager
+def connected() -> Iterator[Engine]:
+    """The engine, with the base image in it."""
+    with Engine.connect(environ()) as engine:
+        with _alone():
+            _ensure_base(engine)
+        yield engine
+
+
+def environ() -> dict[str, str]:
+    """The environment in which an engine is reached; one is started where none is."""
+    for host in (os.environ.get("DOCKER_HOST"), None, f"unix://{_SOCKET}"):
+        if _answers(found := _environ(host)):
+            return found
+    with _alone():
+        if not _answers(found):
+            _start()
+    return found
+
+
+def stop() -> None:
+    """Stop the engine that the tests started, and remove what it kept."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        pid = int((_FOLDER / "pid").read_text())
+        os.kill(pid, signal.SIGTERM)
+        _wait_until(lambda: not Path(f"/proc/{pid}").exists(), "the engine does not stop")
+    shutil.rmtree(_FOLDER, ignore_errors=True)
+
+
+def _environ(host: str | None) -> dict[str, str]:
+    return {
+        **{name: value for name, value in os.environ.items() if name != "DOCKER_HOST"},
+        **({"DOCKER_HOST": host} if host else {}),
+    }
+
+
+def _answers(found: Mapping[str, str]) -> bool:
+    try:
+        Engine.connect(found).close()
+    except StageError:
+        return False
+    return True
+
+
+def _start() -> None:
+    _need("dockerd", "docker.io")
+    # In a session of its own, so that it outlives whoever was first to need it.
+    with (_FOLDER / "log").open("w") as log:
+        subprocess.run(
+            [
+                *("setsid", "--fork", "dockerd", "--host", f"unix://{_SOCKET}", "--pidfile", str(_FOLDER / "pid")),
+                *("--data-root", str(_FOLDER / "data"), "--exec-root", str(_FOLDER / "exec"), "--mtu", str(_mtu())),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            check=True,
+        )
+    with contextlib.suppress(TimeoutError):
+        _wait_until(lambda: _answers(_environ(f"unix://{_SOCKET}")), "")
+        return
+    tail = "\n".join((_FOLDER / "log").read_text().splitlines()[-10:])
+    pytest.fail(f"dockerd did not start within {_START_S:g} s; its log ends with\n{tail}", pytrace=False)
+
+
+def _ensure_base(engine: Engine) -> None:
+    settings = _settings()
+    wanted = hashlib.sha256(repr(sorted(settings.items())).encode()).hexdigest()
+    with contextlib.suppress(StageError):
+        if (engine.inspect(BASE)["Config"].get("Labels") or {}).get(_LABEL) == wanted:
+            return
+    repository, _, tag = _BARE.partition(":")
+    engine.client.api.import_image_from_file(str(_debian()), repository=repository, tag=tag)
+    with tempfile.TemporaryDirectory() as name:
+        context = Path(name)
+        for path, content in settings.items():
+            (context / path).parent.mkdir(parents=True, exist_ok=True)
+            (context / path).write_text(content)
+        (context / "Dockerfile").write_text(f"FROM {_BARE}\nCOPY etc /etc\n")
+        built = engine.build(context, dockerfile=Path("Dockerfile"), arguments={}, labels={_LABEL: wanted})
+    engine.client.images.get(built).tag(*BASE.split(":"))
+
+
+def _settings() -> dict[str, str]:
+    """The files that let pip in a container reach the package index that this machine's pip reaches."""
+    listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True).stdout
+    options = dict(line.split(".", 1)[1].split("=", 1) for line in listed.splitlines() if "=" in line)
+    chosen = {key: options[key].strip("'\"") for key in ("index-url", "proxy", "trusted-host") if key in options}
+    lines = [f"{key} = {value}" for key, value in chosen.items() if not value.startswith("file:")]
+    return {
+        "etc/pip.conf": "\n".join(["[global]", f"cert = {_CERTIFICATES}", "disable-pip-version-check = true", *lines, ""]),
+        str(_CERTIFICATES).lstrip("/"): _CERTIFICATES.read_text(),
+    }
+
+
+def _debian() -> Path:
+    """The root of a Debian as a tar, made once."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "metricgate-tests"
+    tar = cache / f"bookworm-{platform.machine()}-{_PACKAGES.replace(',', '-')}.tar"
+    if tar.exists():
+        return tar
+    _need("debootstrap", "debootstrap")
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as name:
+        root, made = Path(name) / "root", Path(name) / "root.tar"
+        _run("debootstrap", "--variant=minbase", f"--include={_PACKAGES}", "bookworm", str(root))
+        leave = ("./var/cache/apt/archives/*.deb", "./var/lib/apt/lists/*", "./var/log/*", "./dev/*")
+        _run("tar", "-C", str(root), "--numeric-owner", *(f"--exclude={each}" for each in leave), "-cf", str(made), ".")
+        made.rename(tar)
+    return tar
+
+
+def _need(program: str, package: str) -> None:
+    if os.getuid() != 0:
+        pytest.fail(
+            f"no Docker engine answers, and only root can run {program}: start an engine, or run as root", pytrace=False
+        )
+    if not shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"):
+        pytest.fail(f"{program} is missing: apt-get install {package}", pytrace=False)
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.fail(f"{command[0]} failed:\n{(done.stderr or done.stdout)[-2000:]}", pytrace=False)
+
+
+def _mtu() -> int:
+    """That of the interface which the default route leaves by: packets that are larger would be lost."""
+    routes = [line.split() for line in Path("/proc/net/route").read_text().splitlines()[1:]]
+    names = [fields[0] for fields in routes if fields[1] == "00000000"]
+    return min((int(Path(f"/sys/class/net/{name}/mtu").read_text()) for name in names), default=1500)
+
+
+def _wait_until(true: Callable[[], bool], message: str) -> None:
+    ends = time.monotonic() + _START_S
+    while not true():
+        if time.monotonic() > ends:
+            raise TimeoutError(message)
+        threading.Event().wait(0.05)
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """One process of the machine at a time."""
+    _FOLDER.mkdir(mode=0o700, exist_ok=True)
+    with (_FOLDER / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["stop"]:
+        sys.exit("usage: python -m tests.engine stop")
+    stop()
