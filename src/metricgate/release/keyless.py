@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import jwt
 import requests
 from cryptography import x509
 from sigstore import dsse, oidc, sign
@@ -89,10 +90,14 @@ class IdentitySigner:
 
     Attributes:
         who: The identity, for people.
+        options: The options with which ``metricgate verify`` accepts what it signs.
     """
 
-    def __init__(self, signer: sign.Signer, *, who: str) -> None:
+    def __init__(self, signer: sign.Signer, *, who: str, repository: str = "") -> None:
+        match = _WORKFLOW.fullmatch(who)
+        shared = repository and (match is None or match["repository"] != repository)
         self.who = who
+        self.options = ("--identity", who, *(("--repository", repository) if shared else ()))
         self._signer = signer
 
     def sign(self, content: bytes) -> bytes:
@@ -133,8 +138,15 @@ def signer(environ: Mapping[str, str]) -> IdentitySigner:
     try:
         token = oidc.IdentityToken(raw)
         context = sign.SigningContext.from_trust_config(config(environ, offline=False))
+        server = environ.get("GITHUB_SERVER_URL", "https://github.com")
+        claims = jwt.decode(raw, options={"verify_signature": False})  # Fulcio verifies it; this is what it will make of it
+        repository, workflow = (claims.get(name) for name in ("repository", "job_workflow_ref"))
         with context.signer(token) as found:
-            return IdentitySigner(found, who=token.identity)
+            return IdentitySigner(
+                found,
+                who=f"{server}/{workflow}" if workflow else token.identity,
+                repository=f"{server}/{repository}" if repository else "",
+            )
     except Exception as error:  # noqa: BLE001 - as above
         raise _failed(error) from None
 

@@ -26,6 +26,10 @@ class Signer(Protocol):
     def who(self) -> str:
         """Whose signature it is, for people."""
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The options with which ``metricgate verify`` accepts what it signs."""
+
     def sign(self, content: bytes) -> bytes:
         """Sign a statement and give a Sigstore bundle.
 
@@ -44,6 +48,11 @@ class KeySigner:
     def who(self) -> str:
         """Whose signature it is, for people."""
         return self.verifier.who
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The options with which ``metricgate verify`` accepts what it signs."""
+        return ("--key", "key.pub")
 
     @property
     def verifier(self) -> bundles.KeyVerifier:
