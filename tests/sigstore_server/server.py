@@ -6,7 +6,7 @@ import base64
 import json
 import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -113,22 +113,27 @@ class SigstoreServer:
 
     def answer(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> tuple[int, object]:
         """Answer one request: status and document."""
-        path = urlsplit(target).path
+        path, query = urlsplit(target).path, parse_qs(urlsplit(target).query)
         if status := self.failing.get(path):
             return status, {"code": 13, "message": "this fails for a test"}
+        services: dict[tuple[str, str], Callable[[], tuple[int, object]]] = {
+            ("GET", "/token"): lambda: self._issue_token(headers, query),
+            ("GET", "/.well-known/openid-configuration"): self._tell_people,
+            ("POST", "/api/v2/signingCert"): lambda: self._issue_certificate(headers, json.loads(body)),
+            ("POST", "/api/v1/log/entries"): lambda: self._keep(json.loads(body)),
+        }
         try:
-            if (method, path) == ("GET", "/token"):
-                return self._issue_token(headers, parse_qs(urlsplit(target).query))
-            if (method, path) == ("GET", "/.well-known/openid-configuration"):  # for people, who would sign in at a browser
-                return 200, {"authorization_endpoint": f"{self.url}/authorize", "token_endpoint": f"{self.url}/people"}
-            if (method, path) == ("POST", "/api/v2/signingCert"):
-                return self._issue_certificate(headers, json.loads(body))
-            if (method, path) == ("POST", "/api/v1/log/entries"):
-                with self._lock:
-                    return 201, self.log.add(json.loads(body))
+            return services.get((method, path), lambda: (404, {"code": 5, "message": "there is no such thing"}))()
         except (log.RefusedError, jwt.InvalidTokenError, InvalidSignature, ValueError, KeyError) as error:
             return 400, {"code": 3, "message": str(error)}
-        return 404, {"code": 5, "message": "there is no such thing"}
+
+    def _tell_people(self) -> tuple[int, object]:
+        """Where people would sign in with a browser; a client asks even if it has a token."""
+        return 200, {"authorization_endpoint": f"{self.url}/authorize", "token_endpoint": f"{self.url}/people"}
+
+    def _keep(self, proposed: dict[str, Any]) -> tuple[int, object]:
+        with self._lock:
+            return 201, self.log.add(proposed)
 
     def _issue_token(self, headers: Mapping[str, str], query: Mapping[str, list[str]]) -> tuple[int, object]:
         if headers.get("Authorization") != f"bearer {self._token}":
