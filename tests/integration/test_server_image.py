@@ -114,7 +114,7 @@ def test_the_image_holds_nothing_to_install_or_compile_with_and_two_layers_of_ou
     files = _files(docker, image)
     packages = [name for name in files if "/site-packages/" in name]
     assert any(name.endswith("/site-packages/tensorflow/__init__.py") for name in packages)
-    for gone in ("/include/", "/tests/", "/pip/", "/setuptools/", "/clang/", "direct_url.json"):
+    for gone in ("/tensorflow/include/", "/tests/", "/pip/", "/setuptools/", "/clang/", "direct_url.json"):
         assert [name for name in packages if gone in name] == []
     sources = {name for name in files if name.startswith("opt/metricgate/server/") and name.endswith(".py")}
     assert "opt/metricgate/server/__main__.py" in sources
@@ -152,5 +152,5 @@ def _files(docker: Engine, image: str) -> Mapping[str, tuple[object, ...]]:
 
 def _described(archive: tarfile.TarFile, member: tarfile.TarInfo) -> tuple[object, ...]:
     content = archive.extractfile(member) if member.isreg() else None
-    digest = hashlib.file_digest(content, "sha256").hexdigest() if content else member.linkname
+    digest = hashlib.sha256(content.read()).hexdigest() if content else member.linkname
     return member.type, member.mode, member.uid, member.gid, digest
