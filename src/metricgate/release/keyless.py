@@ -27,6 +27,7 @@ from metricgate.release import bundles
 GITHUB = "https://token.actions.githubusercontent.com"
 TRUST_CONFIG = "METRICGATE_TRUST_CONFIG"
 
+_CLAIMS = ("repository", "job_workflow_ref")
 _WORKFLOW = re.compile(r"(?P<repository>https://[^/]+/[^/]+/[^/]+)/\.github/workflows/[^@]+@.+")
 
 # The library warns that it works offline; that is what was asked for.
@@ -89,16 +90,19 @@ class IdentitySigner:
     """Signs with the identity of this job.
 
     Attributes:
-        who: The identity, for people.
+        verifier: Whoever accepts what it signs.
         options: The options with which ``metricgate verify`` accepts what it signs.
     """
 
-    def __init__(self, signer: sign.Signer, *, who: str, repository: str = "") -> None:
-        match = _WORKFLOW.fullmatch(who)
-        shared = repository and (match is None or match["repository"] != repository)
-        self.who = who
-        self.options = ("--identity", who, *(("--repository", repository) if shared else ()))
+    def __init__(self, signer: sign.Signer, verifier: IdentityVerifier, *, shared: bool) -> None:
+        self.verifier = verifier
+        self.options = ("--identity", verifier.identity, *(("--repository", str(verifier.repository)) if shared else ()))
         self._signer = signer
+
+    @property
+    def who(self) -> str:
+        """Whose signature it is, for people."""
+        return self.verifier.who
 
     def sign(self, content: bytes) -> bytes:
         """Sign a statement, and have Sigstore's log keep it.
@@ -137,16 +141,15 @@ def signer(environ: Mapping[str, str]) -> IdentitySigner:
         raise UsageError("this job has no identity", expected="a job of GitHub Actions with id-token: write")
     try:
         token = oidc.IdentityToken(raw)
-        context = sign.SigningContext.from_trust_config(config(environ, offline=False))
+        trust = config(environ, offline=False)
         server = environ.get("GITHUB_SERVER_URL", "https://github.com")
         claims = jwt.decode(raw, options={"verify_signature": False})  # Fulcio verifies it; this is what it will make of it
-        repository, workflow = (claims.get(name) for name in ("repository", "job_workflow_ref"))
-        with context.signer(token) as found:
-            return IdentitySigner(
-                found,
-                who=f"{server}/{workflow}" if workflow else token.identity,
-                repository=f"{server}/{repository}" if repository else "",
-            )
+        repository, workflow = (f"{server}/{claims[name]}" if name in claims else None for name in _CLAIMS)
+        identity = workflow or token.identity
+        own = IdentityVerifier(trust.trusted_root, identity=identity, issuer=token.issuer)
+        verifier = IdentityVerifier(trust.trusted_root, identity=identity, issuer=token.issuer, repository=repository)
+        with sign.SigningContext.from_trust_config(trust).signer(token) as found:
+            return IdentitySigner(found, verifier, shared=own.repository != verifier.repository)
     except Exception as error:  # noqa: BLE001 - as above
         raise _failed(error) from None
 

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from metricgate.errors import UsageError
 from metricgate.release import bundles
+from metricgate.release.bundles import KeyVerifier, Verifier
 
 KEY = "METRICGATE_SIGNING_KEY"
 PASSWORD = "METRICGATE_SIGNING_KEY_PASSWORD"  # noqa: S105 - the name of a variable
@@ -25,6 +26,10 @@ class Signer(Protocol):
     @property
     def who(self) -> str:
         """Whose signature it is, for people."""
+
+    @property
+    def verifier(self) -> Verifier:
+        """Whoever accepts what it signs."""
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -55,9 +60,9 @@ class KeySigner:
         return ("--key", "key.pub")
 
     @property
-    def verifier(self) -> bundles.KeyVerifier:
+    def verifier(self) -> KeyVerifier:
         """Whoever accepts what this key signs."""
-        return bundles.KeyVerifier(self._key.public_key())
+        return KeyVerifier(self._key.public_key())
 
     def sign(self, content: bytes) -> bytes:
         """Sign a statement and give a Sigstore bundle."""

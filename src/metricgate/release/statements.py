@@ -25,7 +25,7 @@ from in_toto_attestation.v1 import resource_descriptor, resource_descriptor_pb2,
 from metricgate.errors import InputError
 from metricgate.release import bom, facts, provenance
 from metricgate.release.facts import Facts
-from metricgate.report.document import RuleInfo
+from metricgate.report.document import Report, RuleInfo
 from metricgate.train import digest
 
 STATEMENT = "https://in-toto.io/Statement/v1"
@@ -155,6 +155,14 @@ def _check_needed(needed: Mapping[str, object], descriptors: Sequence[resource_d
         resource_descriptor.ResourceDescriptor.copy_from_pb(each).validate()
 
 
+def result(report: Report) -> str:
+    """A verdict in the words of in-toto: PASSED, WARNED or FAILED, whoever accepted that."""
+    if report.verdict == "fail" or report.exit_code != 0:
+        return "FAILED"
+    clean = report.verdict == "pass" and not report.warnings
+    return "PASSED" if clean and all(rule.outcome == "pass" for rule in report.rules) else "WARNED"
+
+
 def rule_name(rule: RuleInfo) -> str:
     """A rule as the name of a test: ``accuracy on label=8: max_regression 0.03``."""
     limit = f"{rule.limit * 100:g}%" if rule.relative else f"{rule.limit:g}"
@@ -183,10 +191,8 @@ def _verdict(known: Facts, *, training: Statement) -> dict[str, Any]:
     for rule in report.rules:
         unsure = "warn" if report.exit_code in {0, 1} else "fail"
         outcomes[rule.outcome if rule.outcome in {"pass", "fail"} else unsure].append(rule_name(rule))
-    clean = report.verdict == "pass" and not (outcomes["warn"] or report.warnings)
-    failed = report.verdict == "fail" or report.exit_code != 0
     predicate: dict[str, Any] = {
-        "result": "FAILED" if failed else "PASSED" if clean else "WARNED",
+        "result": result(report),
         "configuration": _configuration(known, training=training),
         "passedTests": outcomes["pass"],
         "warnedTests": outcomes["warn"],

@@ -10,7 +10,7 @@ import io
 import json
 import tarfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,7 +99,13 @@ class Verification:
 
 
 def verify(
-    images: Images, reference: str, *, verifier: Verifier, model: Path | None = None, repository: str | None = None
+    images: Images,
+    reference: str,
+    *,
+    verifier: Verifier,
+    model: Path | None = None,
+    repository: str | None = None,
+    files: Mapping[str, str] | None = None,
 ) -> Verification:
     """Walk the chain of an image.
 
@@ -109,6 +115,8 @@ def verify(
         verifier: Whose signatures count.
         model: A file or folder that has to be the model in the image.
         repository: Where the signatures say that they were made; None where they don't say.
+        files: The files of the model (relative name and digest) for whoever has just pushed the image: its layers are not
+            read again then.
 
     Raises:
         UsageError: There is no such image.
@@ -120,7 +128,8 @@ def verify(
             "there is no such image", where=f"{images.name}:{reference}", expected="a tag or a digest that is there"
         )
     expected = digest.of_path(model) if model else None
-    chains = tuple(_chains(images, found, verifier=verifier, model=expected, repository=repository))
+    walker = _Walker(images, verifier, model=expected, repository=repository, files=files)
+    chains = tuple(walker.chains(found))
     if not chains:
         chains = (Chain(image=found.digest, links=(Link("image", "missing", "the index lists no image"),)),)
     return Verification(
@@ -158,46 +167,53 @@ def files_of(layer: Iterator[bytes]) -> dict[str, str]:
     return {name.removeprefix(FOLDER): value for name, value in found.items()}
 
 
-def _chains(
-    images: Images, found: Descriptor, *, verifier: Verifier, model: str | None, repository: str | None
-) -> Iterator[Chain]:
-    try:
-        manifest = _manifest(images, found)
-    except InputError as error:
-        yield Chain(image=found.digest, links=(Link("image", "broken", _says("the manifest", error)),))
-        return
-    if isinstance(manifest, Index):
+@dataclass(frozen=True)
+class _Walker:
+    images: Images
+    verifier: Verifier
+    model: str | None
+    repository: str | None
+    files: Mapping[str, str] | None
+
+    def chains(self, found: Descriptor) -> Iterator[Chain]:
+        try:
+            manifest = _manifest(self.images, found)
+        except InputError as error:
+            yield Chain(image=found.digest, links=(Link("image", "broken", _says("the manifest", error)),))
+            return
+        if isinstance(manifest, Manifest):
+            yield self._chain(found, manifest)
+            return
         for each in manifest.manifests:
             if each.annotations.get(_NOT_TO_RUN[0]) != _NOT_TO_RUN[1]:
-                yield from (
-                    replace(one, platform=_platform(each))
-                    for one in _chains(images, each, verifier=verifier, model=model, repository=repository)
-                )
-        return
-    seen = _seen(images, found, manifest)
-    walked = chain.judge(seen, tuple(_stated(images, found.digest, verifier)), repository=repository)
-    if model is not None and model not in stated.model_digests(seen.files):
+                yield from (replace(one, platform=_platform(each)) for one in self.chains(each))
+
+    def _chain(self, found: Descriptor, manifest: Manifest) -> Chain:
+        seen = self._seen(found, manifest)
+        walked = chain.judge(seen, tuple(_stated(self.images, found.digest, self.verifier)), repository=self.repository)
+        if self.model is None or self.model in stated.model_digests(seen.files):
+            return walked
         links = (replace(link, state="broken", says=_OTHER_MODEL) if link.name == "model" else link for link in walked.links)
-        walked = replace(walked, links=tuple(links))
-    yield walked
+        return replace(walked, links=tuple(links))
 
-
-def _seen(images: Images, found: Descriptor, manifest: Manifest) -> Seen:
-    damaged: list[str] = []
-    files: dict[str, str] = {}
-    labels: dict[str, str] | None = None
-    model_damaged = ""
-    try:
-        config = json.loads(_read(images, manifest.config)).get("config") or {}
-        labels = {str(key): str(value) for key, value in (config.get("Labels") or {}).items()}
-    except (InputError, ValueError, AttributeError, RecursionError) as error:
-        damaged.append(_says("the configuration", error))
-    damaged.extend(problem for layer in manifest.layers[:-1] if (problem := _damage(images, layer)))
-    try:
-        files = files_of(images.blob(manifest.layers[-1].digest)) if manifest.layers else {}
-    except InputError as error:
-        model_damaged = _says("the last layer, which should be the model,", error)
-    return Seen(digest=found.digest, labels=labels, files=files, damaged=tuple(damaged), model_damaged=model_damaged)
+    def _seen(self, found: Descriptor, manifest: Manifest) -> Seen:
+        damaged: list[str] = []
+        labels: dict[str, str] | None = None
+        try:
+            config = json.loads(_read(self.images, manifest.config)).get("config") or {}
+            labels = {str(key): str(value) for key, value in (config.get("Labels") or {}).items()}
+        except (InputError, ValueError, AttributeError, RecursionError) as error:
+            damaged.append(_says("the configuration", error))
+        if self.files is not None:
+            return Seen(digest=found.digest, labels=labels, files=self.files, damaged=tuple(damaged))
+        damaged.extend(problem for layer in manifest.layers[:-1] if (problem := _damage(self.images, layer)))
+        files: dict[str, str] = {}
+        model_damaged = ""
+        try:
+            files = files_of(self.images.blob(manifest.layers[-1].digest)) if manifest.layers else {}
+        except InputError as error:
+            model_damaged = _says("the last layer, which should be the model,", error)
+        return Seen(digest=found.digest, labels=labels, files=files, damaged=tuple(damaged), model_damaged=model_damaged)
 
 
 def _stated(images: Images, subject: str, verifier: Verifier) -> Iterator[Stated]:
