@@ -39,7 +39,7 @@ def predicted(rows: Any) -> list[list[float]]:
 def answered_v1(request: dict[str, Any]) -> object:
     if "instances" not in request:
         raise MalformedError("no instances")
-    return {"predictions": predicted(request["instances"])}
+    return {"predictions": predicted(request["instances"]), "deployedModelId": "7"}
 
 
 def answered_v2(request: dict[str, Any]) -> object:

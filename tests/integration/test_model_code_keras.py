@@ -57,9 +57,9 @@ class TestSavedModel:
 
     @pytest.mark.filterwarnings("ignore")
     def test_that_calls_python_or_reads_files_is_found(self, tensorflow: Any, tmp_path: Path) -> None:
-        tf = tensorflow
+        tf: Any = tensorflow
 
-        class Module(tf.Module):  # type: ignore[misc]
+        class Module(tensorflow.Module):  # type: ignore[misc]
             @tf.function(input_signature=[tf.TensorSpec([], tf.string)])  # type: ignore[untyped-decorator]
             def read(self, name: Any) -> Any:
                 tf.print(name, output_stream=f"file://{tmp_path}/printed")
