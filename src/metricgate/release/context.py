@@ -94,6 +94,7 @@ def copy(
                 copied = _copied(root / path, into / path)
                 files, size = files + (copied is not None), size + (copied or 0)
         for folder, _, names in os.walk(into, topdown=False):
+            Path(folder).chmod(0o755)
             for name in (*names, "."):
                 os.utime(Path(folder, name), (_TIME, _TIME), follow_symlinks=False)
     except OSError as error:
@@ -188,7 +189,6 @@ def _copied(source: Path, target: Path) -> int | None:
         return 0
     if source.is_dir():
         target.mkdir(exist_ok=True)
-        target.chmod(0o755)
         return None
     shutil.copyfile(source, target)
     # What git keeps of a mode; the rest is the umask of whoever checked it out.
