@@ -28,6 +28,7 @@ class Published:
         report: The digest of the report.
         waiver: Who accepted a regression.
         stale: What changed since the verdict and was allowed.
+        code: Code that the model brings along and that was allowed.
         smoke: What the smoke test measured.
         evidence: The predicate types of the statements.
         signed_by: The key or the identity.
@@ -49,6 +50,7 @@ class Published:
     report: str
     waiver: str | None = None
     stale: tuple[str, ...] = ()
+    code: tuple[str, ...] = ()
     smoke: Mapping[str, object] = field(default_factory=dict)
     evidence: tuple[str, ...] = ()
     signed_by: str = ""
@@ -68,6 +70,7 @@ class Published:
             ("model", self.model),
             ("smoke test", _smoke(self.smoke)),
             *(("stale", each) for each in self.stale),
+            *(("code", each) for each in self.code),
             *(("tag", self._moved(move)) for move in self.moved),
             *(("tag", f"{tag} stays with {version}") for tag, version in self.stays.items()),
         ]
