@@ -204,6 +204,13 @@ class TestFailure:
         with pytest.raises(StageError, match=r"golden\.jsonl:1: the server answered 400: .*no input x"):
             trial(engine, "v2", {"request": {"inputs": {"z": [[1.0]]}}, "response": {"outputs": [[1.0]]}})
 
+    def test_to_have_a_signature_of_the_other_protocol_is_told(self, engine: Processes) -> None:
+        request = {"instances": [[1.0, 2.0]], "signature_name": "other"}
+        with pytest.raises(
+            StageError, match="the request names a signature, which the Open Inference Protocol v2 does not know"
+        ):
+            trial(engine, "v2", {"request": request, "response": {"predictions": [[3.0]]}})
+
 
 def test_without_golden_requests_nothing_is_started(engine: Processes) -> None:
     with pytest.raises(UsageError, match="there are no golden requests") as raised:

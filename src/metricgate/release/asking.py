@@ -116,6 +116,8 @@ class Server:
             return dict(exchange.request)
         if protocol == "v1":
             return tensors.rows(exchange.inputs)
+        if exchange.request.get("signature_name"):
+            raise AskingError(f"the request names a signature, which the {NAMES[protocol]} does not know")
         try:
             return {"inputs": [self._declared(tensor) for tensor in exchange.inputs]}
         except MalformedError as error:

@@ -138,12 +138,12 @@ def test(
         host, port = container.address
         server = Server(url=f"http://{host}:{port}", name=name, clock=clock, timeout_s=request_timeout)
         trial = _Trial(container, server, exchanges, tolerance=tolerance or Tolerance(), clock=clock, pause=pause)
-        spoken = trial.wait(began, ready_timeout=ready_timeout)
-        ready_s = clock() - began
-        difference = sum((trial.ask(exchange, spoken)[0] for exchange in exchanges), start=Difference())
-        latencies = trial.latencies(spoken)
-        statuses = trial.malformed(spoken)
-        server.session.close()
+        with server.session:
+            spoken = trial.wait(began, ready_timeout=ready_timeout)
+            ready_s = clock() - began
+            difference = sum((trial.ask(exchange, spoken)[0] for exchange in exchanges), start=Difference())
+            latencies = trial.latencies(spoken)
+            statuses = trial.malformed(spoken)
         stopped_s = trial.stop(grace_s)
     finally:
         container.remove()
