@@ -184,6 +184,8 @@ def _wait_until(true: Callable[[], bool], message: str) -> None:
 def _alone() -> Iterator[None]:
     """One process of the machine at a time."""
     _FOLDER.mkdir(mode=0o700, exist_ok=True)
+    if _FOLDER.stat().st_uid != os.getuid():
+        pytest.fail(f"{_FOLDER} belongs to another user", pytrace=False)
     with (_FOLDER / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

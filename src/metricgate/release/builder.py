@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import subprocess
 import threading
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from metricgate.errors import StageError
 from metricgate.release import saved
+from metricgate.release.build_log import BuildLog
 from metricgate.release.engine import BUILD_S
 from metricgate.release.leaks import Secrets
 from metricgate.release.saved import Saved
-
-_LOG_LINES = 20
 
 
 def available(environ: Mapping[str, str]) -> bool:
@@ -74,7 +71,7 @@ def build(
         StageError: The build fails or takes too long.
         InputError: What it left is no image.
     """
-    secrets, tail = Secrets.of(environ), deque[str](maxlen=_LOG_LINES)
+    log = BuildLog(Secrets.of(environ), progress)
     command = [
         *("docker", "buildx", "build", "--platform", ",".join(platforms), "--file", str(dockerfile)),
         *(f"--build-arg={name}={value}" for name, value in sorted(arguments.items())),
@@ -87,19 +84,11 @@ def build(
         late.start()
         try:
             for line in process.stdout or ():
-                tail.append(secrets.masked(line.rstrip()))
-                progress(tail[-1])
+                log.line(line)
         finally:
             ended = late.is_alive()
             late.cancel()
-    if process.returncode or not ended:
-        raise StageError(
-            "the image can't be built for several platforms: "
-            + (f"docker buildx ended with {process.returncode}" if ended else f"it took more than {timeout_s:g} s"),
-            where=", ".join(platforms),
-            expected="a builder that can build for them and write OCI layouts",
-            fix="\n".join(
-                ["docker buildx create --use   # the `docker` driver can't; its log ends with", *(f"  {line}" for line in tail)]
-            ),
-        )
+    if not ended or process.returncode:
+        why = f"docker buildx ended with {process.returncode}" if ended else f"it took more than {timeout_s:g} s"
+        raise log.failed(f"{why}, for {', '.join(platforms)}")
     return saved.images(into)

@@ -7,13 +7,14 @@ import math
 import socket
 import tempfile
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metricgate.errors import StageError, UsageError
+from metricgate.release import build_log
+from metricgate.release.build_log import BuildLog
 from metricgate.release.container import HOST, Container, told_plainly
 from metricgate.release.leaks import Secrets
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 BUILD_S = 3600.0
 PORT = 8080
 
-_LOG_LINES = 20
 _CHUNK = 1 << 21
 _PATIENCE_S = 600  # an engine that loads a large layer says nothing meanwhile
 _LOADED = ("Loaded image ID: ", "Loaded image: ")
@@ -104,6 +104,15 @@ class Engine:
             version = self.client.version()
         return f"{version['Os']}/{version['Arch']}"
 
+    def login(self, registry: str, *, username: str, password: str) -> None:
+        """Let builds pull base images from a registry, for as long as the connection lasts; nothing is written down.
+
+        Raises:
+            StageError: The registry refuses.
+        """
+        with told_plainly(f"log in to {registry}"):
+            self.client.login(username=username, password=password, registry=registry, reauth=True)
+
     def build(
         self,
         context: Path,
@@ -144,11 +153,11 @@ class Engine:
         from docker.utils import build
 
         deadline = clock() + timeout_s
-        tail: deque[str] = deque(maxlen=_LOG_LINES)
+        log = BuildLog(self.secrets, progress)
         image_id = ""
         with contextlib.ExitStack() as stack:
             stack.enter_context(told_plainly("build the image"))
-            stack.enter_context(_in_time(timeout_s, tail))
+            stack.enter_context(log.in_time(timeout_s))
             packed = stack.enter_context(tempfile.TemporaryFile())
             build.tar(context, fileobj=packed)
             stream = self.client.api.build(
@@ -168,16 +177,12 @@ class Engine:
             )
             with contextlib.closing(stream):
                 for said in stream:
-                    for line in self._lines(said):
-                        tail.append(line)
-                        progress(line)
-                    if wrong := _wrong(said):
-                        raise _failed(self.secrets.masked(wrong), tail)
+                    log.message(said)
                     image_id = (said.get("aux") or {}).get("ID", image_id)
                     if clock() > deadline:
                         raise TimeoutError
         if not image_id:
-            raise _failed("the engine named no image", tail)
+            raise log.failed("the engine named no image")
         return image_id
 
     def base(self, name: str) -> Base:
@@ -228,7 +233,7 @@ class Engine:
             # The SDK sends it piece by piece, and says otherwise.
             stream = self.client.api.load_image(chunks)  # type: ignore[no-untyped-call]
             said = [entry for entry in stream if isinstance(entry, dict)]
-        if wrong := next(filter(None, map(_wrong, said)), None):
+        if wrong := next(filter(None, map(build_log.error_in, said)), None):
             raise StageError(f"the Docker engine did not load the image: {wrong}", fix="free the engine's disk, and run again")
         lines = [str(entry.get("stream", "")).strip() for entry in said]
         loaded = [line.removeprefix(start) for line in lines for start in _LOADED if line.startswith(start)]
@@ -288,13 +293,6 @@ class Engine:
         with contextlib.suppress(docker.errors.APIError):
             self.client.images.remove(image_id, noprune=False)
 
-    def _lines(self, said: Mapping[str, Any]) -> Iterator[str]:
-        """The lines of the log in one message; the bars of a download are not."""
-        text = said.get("stream") or ("" if said.get("progressDetail") else said.get("status") or "")
-        for line in self.secrets.masked(str(text)).splitlines():
-            if line.strip():
-                yield line.rstrip()
-
 
 def _knock(host: str) -> None:
     """The SDK leaves its socket open where nobody listens."""
@@ -303,48 +301,14 @@ def _knock(host: str) -> None:
             probe.connect(host.removeprefix("unix://"))
 
 
-def _wrong(said: Mapping[str, Any]) -> str | None:
-    message = (said.get("errorDetail") or {}).get("message") or said.get("error")
-    return str(message) if message else None
-
-
-def _failed(why: str, tail: Iterable[str]) -> StageError:
-    needs_buildkit = "buildkit" in why.lower()
-    return StageError(
-        f"the image can't be built: {why.strip()[:1000]}",
-        where="the build's last lines",
-        expected="a Dockerfile that builds",
-        fix=_with_tail("install docker buildx, whose builder knows this" if needs_buildkit else "correct the Dockerfile", tail),
-    )
-
-
-@contextlib.contextmanager
-def _in_time(seconds: float, tail: Iterable[str]) -> Iterator[None]:
-    import requests
-    import urllib3.exceptions
-
-    try:
-        yield
-    except (TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError):
-        raise StageError(
-            f"the image was not built after {seconds:g} s",
-            where="the build",
-            expected="a build that ends",
-            fix=_with_tail("give it more time, or find out what it waits for", tail),
-        ) from None
-
-
 def _published(container: Container, inside: str) -> int:
     bound = (container.handle.attrs["NetworkSettings"]["Ports"] or {}).get(inside)
     if not bound:
+        tail = container.logs().splitlines()[-build_log.LINES :]
         raise StageError(
             f"the container ended at once, with exit code {container.exit_code}",
             where=container.id,
             expected="a server that runs until it is told to stop",
-            fix=_with_tail("start the image by hand to see what is wrong", container.logs().splitlines()[-_LOG_LINES:]),
+            fix=build_log.with_tail("start the image by hand to see what is wrong", tail),
         )
     return int(bound[0]["HostPort"])
-
-
-def _with_tail(fix: str, tail: Iterable[str]) -> str:
-    return "\n".join([f"{fix}; its log ends with", *(f"  {line[:300]}" for line in tail)])
