@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 
 import model_signing.verifying
 import pytest
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
@@ -229,6 +230,15 @@ def test_a_signed_thing_that_is_no_statement_is_refused() -> None:
     document = json.loads(KeySigner(KEY).sign(STATEMENT.content))
     document["dsseEnvelope"]["payloadType"] = "text/plain"
     with pytest.raises(InputError, match="does not match"):  # the type is signed as well
+        KeySigner(KEY).verifier.open(json.dumps(document).encode())
+
+
+def test_what_is_signed_as_something_else_than_a_statement_is_refused() -> None:
+    document = json.loads(KeySigner(KEY).sign(STATEMENT.content))
+    signature = KEY.sign(bundles.pae(STATEMENT.content, kind="text/plain"), ec.ECDSA(hashes.SHA256()))
+    document["dsseEnvelope"]["payloadType"] = "text/plain"
+    document["dsseEnvelope"]["signatures"][0]["sig"] = base64.b64encode(signature).decode()
+    with pytest.raises(InputError, match="no in-toto statement"):
         KeySigner(KEY).verifier.open(json.dumps(document).encode())
 
 

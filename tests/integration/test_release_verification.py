@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -241,6 +241,25 @@ def test_a_model_layer_is_read_as_the_engine_unpacks_it() -> None:
     for garbage in (b"garbage" * 100, b"", tar(content)[:5000]):
         with pytest.raises(InputError):
             verification.files_of(iter([garbage]))
+
+
+def test_a_model_layer_is_read_to_its_end_where_its_digest_is_known() -> None:
+    def blob() -> Iterator[bytes]:
+        yield tar({"model/a": b"a"})
+        yield from [bytes(1 << 20)] * 4
+        raise InputError("its digest is another one")
+
+    with pytest.raises(InputError, match="its digest is another one"):
+        verification.files_of(blob())
+
+
+def test_whoever_has_just_pushed_the_image_does_not_read_its_layers_again() -> None:
+    shelf, image = _published()
+    for layer in _layers(shelf, image):
+        del shelf.blobs[layer["digest"]]
+    assert _verify(shelf, files=Release().hashes).exit_code == ExitCode.PASSED
+    assert _verify(shelf, files={"saved_model.pb": digest("another")}).exit_code == ExitCode.NOT_COMPARABLE
+    assert _verify(shelf).exit_code == ExitCode.NOT_COMPARABLE
 
 
 @pytest.mark.parametrize("kind", ["link", "symlink", "fifo", "twice"])

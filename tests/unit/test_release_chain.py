@@ -35,6 +35,10 @@ def _seen(**changes: Any) -> Seen:
     return Seen(**{"digest": IMAGE, "labels": {facts.REVISION: COMMIT, **labels}, "files": HASHES, **changes})
 
 
+def _labels() -> dict[str, str]:
+    return dict(_seen().labels or {})
+
+
 def _stated(*, leave_out: tuple[str, ...] = (), change: dict[str, Change] | None = None, **changes: Any) -> list[Stated]:
     found = []
     for each in statements.all_of(replace(known(HASHES), **{"image_digest": IMAGE, **changes})):
@@ -139,6 +143,7 @@ def test_a_training_of_another_model_is_named_where_everything_else_is_about_thi
     first = _first(chain.judge(_seen(), [*_stated(leave_out=(statements.TRAINING,)), other]))
     assert first.name == "run"
     assert "another model" in first.says
+    assert "was trained" in _link(chain.judge(_seen(), [*_stated(leave_out=(statements.TRAINING,)), other]), "model").says
 
 
 def test_a_model_that_nobody_trained_is_named_where_nothing_else_knows_it() -> None:
@@ -265,7 +270,7 @@ def test_a_baseline_that_only_one_side_knows_breaks_the_verdict() -> None:
 
 @pytest.mark.parametrize("name", [facts.REVISION, f"{facts.LABEL}model", f"{facts.LABEL}policy", f"{facts.LABEL}verdict"])
 def test_a_label_that_does_not_agree_is_named(name: str) -> None:
-    labels = {**_seen().labels, name: "something else"}
+    labels = {**_labels(), name: "something else"}
     found = chain.judge(_seen(labels=labels), _stated())
     assert _first(found).state == "broken"
     assert "something else" in _first(found).says
@@ -273,12 +278,36 @@ def test_a_label_that_does_not_agree_is_named(name: str) -> None:
 
 
 def test_a_label_of_ours_that_is_gone_is_named() -> None:
-    labels = {name: value for name, value in _seen().labels.items() if name != f"{facts.LABEL}test-set"}
+    labels = {name: value for name, value in _labels().items() if name != f"{facts.LABEL}test-set"}
     assert "test-set says nothing" in _link(chain.judge(_seen(labels=labels), _stated()), "image").says
 
 
+def test_a_label_of_ours_that_nobody_stated_is_named() -> None:
+    labels = {**_labels(), f"{facts.LABEL}baseline": digest("baseline")}
+    link = _link(chain.judge(_seen(labels=labels), _stated(baseline=None)), "image")
+    assert "baseline says" in link.says
+    assert "the image's provenance says nothing" in link.says
+
+
+def test_a_verdict_that_is_not_the_one_on_the_label_breaks_the_verdict() -> None:
+    labels = {**_labels(), f"{facts.LABEL}verdict": "inconclusive"}
+    link = _link(chain.judge(_seen(labels=labels), _stated()), "verdict")
+    assert link.says == "the verdict is not the same everywhere: the verdict says pass, the image's label says inconclusive"
+
+
+def test_a_model_card_of_another_model_breaks_the_model() -> None:
+    def rename(document: dict[str, Any]) -> None:
+        for each in document["predicate"]["metadata"]["component"]["properties"]:
+            if each["name"] == "metricgate:model":
+                each["value"] = digest("another")
+
+    link = _link(chain.judge(_seen(), _stated(change={statements.ML_BOM: rename})), "model")
+    assert "the model is not the same everywhere" in link.says
+    assert "the model card says" in link.says
+
+
 def test_labels_that_are_not_about_the_chain_are_free() -> None:
-    labels = {**_seen().labels, "org.opencontainers.image.title": "digits", f"{facts.LABEL}team": "vision"}
+    labels = {**_labels(), "org.opencontainers.image.title": "digits", f"{facts.LABEL}team": "vision"}
     assert chain.judge(_seen(labels=labels), _stated()).first is None
 
 

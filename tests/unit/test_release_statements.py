@@ -242,6 +242,23 @@ def test_the_statements_that_in_toto_publishes_are_told_right_from_wrong(case: d
             statements.check(content, where="here")
 
 
+@pytest.mark.parametrize("name", [statements.VERDICT, statements.IMAGE])
+def test_something_that_is_named_without_name_place_or_digest_is_refused(name: str) -> None:
+    document = _all(known(HASHES))[name]
+    predicate = document["predicate"]
+    listed = predicate["configuration"] if name == statements.VERDICT else predicate["buildDefinition"]["resolvedDependencies"]
+    listed.append({"mediaType": "text/plain"})
+    with pytest.raises(InputError, match="need to be set"):
+        statements.check(statements.to_bytes(document), where="here")
+
+
+def test_a_verdict_without_a_known_result_is_refused() -> None:
+    document = _all(known(HASHES))[statements.VERDICT]
+    document["predicate"]["result"] = "GREAT"
+    with pytest.raises(InputError, match="result is missing"):
+        statements.check(statements.to_bytes(document), where="here")
+
+
 @pytest.mark.parametrize("content", [b"", b"[]", b"null", b"{", b"\xff", b'{"_type": 1}', b"[" * 100_000])
 def test_what_is_no_statement_is_refused_in_words(content: bytes) -> None:
     with pytest.raises(InputError, match="no in-toto statement"):
