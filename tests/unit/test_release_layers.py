@@ -11,6 +11,7 @@ import os
 import struct
 import tarfile
 import tempfile
+import tracemalloc
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -90,6 +91,18 @@ class TestOfAModel:
         assert sha256(blob(layer)) == layer.descriptor.digest
         assert model_digest == digest.of_path(model)
         assert layer.files["a"] == hashlib.sha256(content).hexdigest()
+
+    def test_a_model_of_any_size_needs_little_memory(self, tmp_path: Path) -> None:
+        model = write(tmp_path / "m", {"small": b"1", "large": b""})
+        os.truncate(model / "large", 200_000_000)
+        tracemalloc.start()
+        try:
+            layer, _ = layers.of_model(model)
+            assert sum(map(len, layer.source())) == layer.descriptor.size
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert peak < 10_000_000
 
     def test_times_modes_and_empty_folders_do_not_count(self, tmp_path: Path) -> None:
         one, other = (write(tmp_path / name, {"a": b"1", "b/c": b"2"}) for name in ("one", "other"))

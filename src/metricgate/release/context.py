@@ -93,10 +93,7 @@ def copy(
             if not rules.leave(path):
                 copied = _copied(root / path, into / path)
                 files, size = files + (copied is not None), size + (copied or 0)
-        for folder, _, names in os.walk(into, topdown=False):
-            Path(folder).chmod(0o755)
-            for name in (*names, "."):
-                os.utime(Path(folder, name), (_TIME, _TIME), follow_symlinks=False)
+        settle(into)
     except OSError as error:
         raise StageError(
             f"the build context can't be copied: {error.strerror}",
@@ -105,6 +102,15 @@ def copy(
             fix="name in .dockerignore what the Dockerfile does not need",
         ) from None
     return Context(into, files, size, rules.left_out)
+
+
+def settle(folder: Path) -> None:
+    """Give everything in a folder the modes and times that it has on every machine."""
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            # What git keeps of a mode; the rest is the umask of whoever checked it out.
+            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
+        os.utime(path, (_TIME, _TIME), follow_symlinks=False)
 
 
 def _included(root: Path, dockerfile: str) -> list[str]:
@@ -191,6 +197,5 @@ def _copied(source: Path, target: Path) -> int | None:
         target.mkdir(exist_ok=True)
         return None
     shutil.copyfile(source, target)
-    # What git keeps of a mode; the rest is the umask of whoever checked it out.
-    target.chmod(0o755 if source.stat().st_mode & 0o100 else 0o644)
+    shutil.copymode(source, target)
     return target.stat().st_size

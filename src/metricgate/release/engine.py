@@ -192,8 +192,11 @@ class Engine:
             StageError: It has no such image.
         """
         found = self.inspect(name)
-        digests = [str(each).partition("@")[2] for each in found.get("RepoDigests") or ()]
-        return Base(name, digests[0] if digests else None, tuple((found.get("RootFS") or {}).get("Layers") or ()))
+        # The same image may be known from several repositories, and from each by another digest.
+        repository = name.partition("@")[0]
+        digests = sorted(found.get("RepoDigests") or (), key=lambda each: not repository.startswith(each.partition("@")[0]))
+        diff_ids = tuple((found.get("RootFS") or {}).get("Layers") or ())
+        return Base(name, digests[0].partition("@")[2] if digests else None, diff_ids)
 
     def inspect(self, image: str) -> Mapping[str, Any]:
         """What ``docker inspect`` says of an image.
