@@ -115,8 +115,9 @@ class Server:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
     def ask(self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> Answer:
-        """Ask on a connection of its own."""
-        content = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        """Ask on a connection of its own; an iterator is sent in chunks, anything but bytes as JSON."""
+        as_it_is = body is None or isinstance(body, (bytes, Iterator))
+        content: Any = body if as_it_is else json.dumps(body).encode()
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)) as connection:
             connection.request(method, path, content, dict(headers or {}))
             response = connection.getresponse()

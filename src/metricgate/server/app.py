@@ -130,7 +130,7 @@ class Application:
         return name
 
     async def _body(self, request: Request) -> bytes:
-        """The body, unless it is too large: then the rest is not read."""
+        """The body, unless it is too large: then it is answered at once, and uvicorn throws the rest away."""
         too_large = Refused(f"the request is too large; expected at most {self._body_bytes:,} bytes", status=413)
         announced = request.headers.get("content-length", "")
         if announced.isdecimal() and int(announced) > self._body_bytes:
@@ -149,9 +149,7 @@ def _json(document: Mapping[str, object], status: int = 200, headers: Mapping[st
 
 
 async def _refused(_: Request, error: Any) -> Response:
-    # What is left of a body that was not read would be taken for the next request.
-    headers = {"connection": "close"} if error.status in {413, 503} else None
-    return _json({"error": error.message}, error.status, headers)
+    return _json({"error": error.message}, error.status)
 
 
 async def _http(_: Request, error: Any) -> Response:

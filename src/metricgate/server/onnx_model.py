@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import CannotServeError, Refused
+from .errors import CannotServeError, Refused, first_line
 from .tensors import Array, Tensor
 
 # onnx.proto's TensorProto.DataType, as ONNX Runtime writes it
@@ -54,7 +54,7 @@ class OnnxModel:
         try:
             values = self.session.run([tensor.name for tensor in self.outputs], feeds)
         except (states.InvalidArgument, states.Fail, states.RuntimeException) as error:
-            raise Refused(f"the model refused the values: {str(error).strip().splitlines()[0][:300]}") from None
+            raise Refused(f"the model refused the values: {first_line(str(error))}") from None
         return dict(zip((tensor.name for tensor in self.outputs), values, strict=True))
 
 
@@ -80,7 +80,7 @@ def load(path: Path, *, threads: int) -> OnnxModel:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # noqa: BLE001 - a dozen classes without a base of their own
-        raise CannotServeError(f"{path} can't be loaded by ONNX Runtime: {str(error).strip().splitlines()[0][:300]}") from None
+        raise CannotServeError(f"{path} can't be loaded by ONNX Runtime: {first_line(str(error))}") from None
     return OnnxModel(
         inputs=tuple(_tensor(value, path) for value in session.get_inputs()),
         outputs=tuple(_tensor(value, path) for value in session.get_outputs()),

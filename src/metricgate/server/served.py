@@ -27,6 +27,10 @@ class ServedModel(kserve.Model):  # type: ignore[misc]
         self._executor = executor
         self._changed(ready=True)
 
+    def load(self) -> bool:
+        """Nothing: it is loaded once. KServe asks this of a model that is not ready, such as one that stops."""
+        return bool(self.ready)
+
     def stop(self) -> None:
         """Take no more requests."""
         self._changed(ready=False)

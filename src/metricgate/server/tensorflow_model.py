@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import CannotServeError, Refused
+from .errors import CannotServeError, Refused, first_line
 from .tensors import NUMPY, Array, Tensor
 
 SIGNATURE = "serving_default"
@@ -43,7 +43,7 @@ class TensorFlowModel:
             tensors = {name: tf.convert_to_tensor(array, dtype=self.dtypes[name]) for name, array in arrays.items()}
             return {name: tensor.numpy() for name, tensor in self.call(**tensors).items()}
         except (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError, tf.errors.UnimplementedError) as error:
-            raise Refused(f"the model refused the values: {_first_line(error.message)}") from None
+            raise Refused(f"the model refused the values: {first_line(error.message)}") from None
         except tf.errors.ResourceExhaustedError:
             raise Refused("the request needs more memory than there is; send fewer rows at a time", status=413) from None
 
@@ -76,7 +76,7 @@ def _saved_model(path: Path) -> TensorFlowModel:
     try:
         loaded = tf.saved_model.load(str(path))
     except Exception as error:  # noqa: BLE001 - whatever a damaged file makes TensorFlow raise
-        raise CannotServeError(f"{path} can't be loaded as a SavedModel: {_first_line(str(error))}") from None
+        raise CannotServeError(f"{path} can't be loaded as a SavedModel: {first_line(str(error))}") from None
     signatures = dict(loaded.signatures)
     call = signatures.get(SIGNATURE) or (next(iter(signatures.values())) if len(signatures) == 1 else None)
     if call is None:
@@ -85,7 +85,7 @@ def _saved_model(path: Path) -> TensorFlowModel:
             f"{path} has no signature `{SIGNATURE}` (its signatures: {names}); save it with model.export(path), "
             f"or with tf.saved_model.save(module, path, signatures={{'{SIGNATURE}': …}})"
         )
-    specs = dict(call.structured_input_signature[1])
+    specs = dict(sorted(call.structured_input_signature[1].items()))  # stored without an order
     return _model(path, call=call, inputs=specs, outputs=dict(call.structured_outputs), keep=loaded)
 
 
@@ -98,7 +98,7 @@ def _keras(path: Path) -> TensorFlowModel:
         loaded = keras.models.load_model(path, safe_mode=True, compile=False)
     except Exception as error:  # noqa: BLE001 - whatever an unknown layer makes Keras raise
         raise CannotServeError(
-            f"{path} can't be loaded without code of its own: {_first_line(str(error))}; "
+            f"{path} can't be loaded without code of its own: {first_line(str(error))}; "
             "save it with model.export(path), which stores the computation instead of the code"
         ) from None
     if not getattr(loaded, "inputs", None):
@@ -158,10 +158,3 @@ def _datatype(dtype: str) -> str | None:
         if numpy.__name__ == dtype:
             return name
     return {"string": "BYTES", "bfloat16": "BF16", "bool": "BOOL"}.get(dtype)
-
-
-def _first_line(text: str | None) -> str:
-    """What went wrong, without where in TensorFlow: the line before the operation's name, if one is named."""
-    lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
-    at = next((at for at, line in enumerate(lines) if at and line.startswith("[[{{node")), 1)
-    return lines[at - 1][:300] if lines else ""
