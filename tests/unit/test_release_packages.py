@@ -83,6 +83,11 @@ def test_what_a_later_layer_removes_or_replaces_is_not_there(tmp_path: Path) -> 
     assert purls(image) == ["pkg:pypi/numpy@2.3.1"]
 
 
+def test_a_license_text_with_letters_of_any_language_is_read(tmp_path: Path) -> None:
+    image = archive(tmp_path, {f"{NUMPY}/METADATA": metadata("numpy", "2.3.0", "© Zoë")})
+    assert packages.of_archive(image)[0].license == "© Zoë"
+
+
 def test_something_else_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "image.tar"
     file.write_bytes(b"no archive")

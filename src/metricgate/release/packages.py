@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import email.parser
-import email.policy
-import io
 import json
 import posixpath
 import re
@@ -90,7 +88,7 @@ def _lay(files: dict[str, bytes], layer: tarfile.TarFile) -> None:
 def _python(files: dict[str, bytes]) -> Iterator[Package]:
     for path, content in files.items():
         if _METADATA.fullmatch(path):
-            said = _message(content)
+            said = _message(content.decode(errors="replace"))
             name, version = said.get("Name"), said.get("Version")
             if name and version:
                 license_ = said.get("License-Expression") or said.get("License") or ""
@@ -106,7 +104,7 @@ def _debian(files: dict[str, bytes]) -> Iterator[Package]:
     for path, content in files.items():
         if _DPKG.fullmatch(path):
             for paragraph in content.decode(errors="replace").split("\n\n"):
-                said = _message(paragraph.encode())
+                said = _message(paragraph)
                 name, version = said.get("Package"), said.get("Version")
                 if name and version and "not-installed" not in said.get("Status", ""):
                     qualifiers = {"arch": said["Architecture"]} if said.get("Architecture") else None
@@ -114,6 +112,6 @@ def _debian(files: dict[str, bytes]) -> Iterator[Package]:
                     yield Package(name=name, version=version, purl=purl.to_string())
 
 
-def _message(content: bytes) -> Message:
+def _message(text: str) -> Message:
     """Headers as both kinds of packages have them (the core metadata specification, deb-control(5))."""
-    return email.parser.BytesParser(policy=email.policy.compat32).parse(io.BytesIO(content.strip()), headersonly=True)
+    return email.parser.HeaderParser().parsestr(text.strip())
