@@ -1,4 +1,4 @@
-"""Evaluate a CIFAR-10 classifier: write metrics.json and scores.csv, one row per test image.
+"""Evaluate a CIFAR-10 classifier: write metrics.json and scores.csv, one row per test image, and golden.jsonl.
 
 metricgate sets METRICGATE_MODEL and METRICGATE_RUN_DIR; without it the options or their defaults are used.
 """
@@ -17,6 +17,9 @@ import data
 import keras
 import numpy as np
 
+GOLDEN = 10
+"""How many test images become golden requests."""
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Read the options, predict, write."""
@@ -27,6 +30,7 @@ def main(arguments: list[str] | None = None) -> None:
     table = scores(test, np.asarray(probabilities, dtype="float64"))
     options.run_dir.mkdir(parents=True, exist_ok=True)
     write_scores(options.run_dir / "scores.csv", table)
+    write_golden(options.run_dir / "golden.jsonl", test.images[:GOLDEN], probabilities[:GOLDEN])
     summary = {name: summarise(np.array(table[name], dtype="float64")) for name in ("accuracy", "loss")}
     (options.run_dir / "metrics.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     accuracy = summary["accuracy"]
@@ -80,6 +84,14 @@ def write_scores(file: Path, table: dict[str, list[str] | list[int] | list[float
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(table)
         writer.writerows(zip(*table.values(), strict=True))
+
+
+def write_golden(file: Path, images: np.ndarray, probabilities: np.ndarray) -> None:
+    """Requests with the answers that the model gave: what a released image is tested with."""
+    with file.open("w", encoding="utf-8") as stream:
+        for image, answer in zip(images.astype("float32"), probabilities, strict=True):
+            exchange = {"request": {"instances": [image.tolist()]}, "response": {"predictions": [answer.tolist()]}}
+            stream.write(json.dumps(exchange) + "\n")
 
 
 def summarise(values: np.ndarray) -> dict[str, float | int]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from metricgate.errors import ConfigError
+from metricgate.release import context as contexts
 from metricgate.train import digest
 
 Format = Literal["keras", "onnx"]
@@ -61,6 +62,7 @@ def ours(into: Path, *, format: Format, base: str | None) -> Recipe:  # noqa: A0
         shutil.copyfile(root / "requirements" / name, into / "requirements" / name)
     leave = shutil.ignore_patterns("__pycache__", "Dockerfile", "requirements")
     shutil.copytree(_SERVER, into / "src" / "metricgate" / "server", ignore=leave)
+    contexts.settle(into)
     lock = into / "requirements" / f"server-{format}.txt"
     return Recipe(
         context=into,
