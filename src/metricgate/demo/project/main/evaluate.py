@@ -8,7 +8,6 @@ from pathlib import Path
 import digits
 import keras
 
-
 GOLDEN = 10
 
 
