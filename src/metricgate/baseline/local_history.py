@@ -32,6 +32,15 @@ def commit(root: Path, name: str) -> str:
     return found
 
 
+def tags(root: Path, name: str) -> tuple[str, ...]:
+    """The tags of a commit.
+
+    Raises:
+        UsageError: There is no such commit.
+    """
+    return tuple(_git(root, "tag", "--points-at", commit(root, name)).splitlines())
+
+
 def merge_base(root: Path, one: str, other: str) -> str:
     """The last commit that two have in common.
 
