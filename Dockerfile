@@ -9,17 +9,25 @@
 # A Debian or Ubuntu with python3 (3.11 or newer) and its venv module. A tag moves: a release names the digest too.
 ARG BASE=python:3.13-slim
 
-FROM ${BASE} AS builder
+# What the environment is made with; the same Python at the same place as in BASE. For Arm it needs gcc too: python:3.13
+ARG BUILDER=${BASE}
+
+FROM ${BUILDER} AS builder
 # keras (also for a SavedModel) or onnx
 ARG FORMAT=keras
 # Another package index, and the certificates that it is trusted by. They stay in this stage.
 ARG PIP_INDEX_URL
 ARG PIP_CERT
 COPY requirements/server-${FORMAT}.txt /build/requirements.txt
+# All of it are wheels, but for Arm psutil: KServe holds it below the first version that has one. There the setuptools of the
+# lock compiles it, without debugging information, which would name a folder that has another name each time.
 RUN python3 -m venv /build/pip \
  && python3 -m venv --without-pip /opt/venv \
- && /build/pip/bin/pip --python /opt/venv/bin/python install --quiet --disable-pip-version-check --require-hashes --no-deps \
-      --only-binary :all: --no-compile --no-cache-dir --requirement /build/requirements.txt
+ && awk '/^[a-z]/ {source = /^psutil==/} {print > (source ? "/build/source.txt" : "/build/wheels.txt")}' /build/requirements.txt \
+ && pip() { /build/pip/bin/pip --python /opt/venv/bin/python --quiet --disable-pip-version-check install \
+      --require-hashes --no-deps --no-compile --no-cache-dir "$@"; } \
+ && pip --only-binary :all: --requirement /build/wheels.txt \
+ && CFLAGS=-g0 pip --no-build-isolation --requirement /build/source.txt
 COPY src/metricgate/server/slim.py /build/slim.py
 # Bytecode holds sets in the order of their hashes.
 RUN packages="$(echo /opt/venv/lib/python3*/site-packages)" \

@@ -95,8 +95,12 @@ def cut_symbols(library: Path) -> int:
 
 
 def compile_all(folder: Path) -> bool:
-    """Write bytecode that is never checked against its source, one file after another: that order decides its bytes."""
-    return bool(compileall.compile_dir(folder, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH))
+    """Write bytecode that is never checked against its source, over what an import while installing may have left.
+
+    One file after another: the order decides the bytes.
+    """
+    unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH
+    return bool(compileall.compile_dir(folder, quiet=2, force=True, invalidation_mode=unchecked))
 
 
 def main(packages: Path) -> int:
