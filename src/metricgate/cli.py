@@ -215,6 +215,47 @@ def _tags(options: argparse.Namespace) -> int:
     return ExitCode.PASSED
 
 
+def _publish(options: argparse.Namespace) -> int:
+    from metricgate import releasing
+
+    wanted = releasing.Wanted(
+        config=options.config,
+        ref=options.ref,
+        sha=options.sha,
+        images=options.image,
+        rules=options.rule,
+        flavor=options.flavor,
+        labels=options.label,
+        default_branch=options.default_branch,
+        model=options.model,
+        golden=options.golden,
+        store=options.store,
+        key=options.key,
+        allow_stale=options.allow_stale,
+        push=not options.dry_run,
+    )
+    published, _ = releasing.publish(wanted, environ=os.environ, say=_complain)
+    _print(published.to_json() if options.json else published.to_text())
+    return ExitCode.PASSED
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from metricgate.release import verifying
+
+    asked = verifying.Asked(
+        image=options.image,
+        key=options.key,
+        identity=options.identity,
+        issuer=options.issuer,
+        repository=options.repository,
+        offline=options.offline,
+        model=options.model,
+    )
+    text, code = verifying.verify(asked, environ=os.environ, as_json=options.json)
+    _print(text)
+    return code
+
+
 def _schema(_: argparse.Namespace) -> int:
     import json
 
@@ -268,6 +309,8 @@ _COMMANDS: Mapping[str, Command] = {
     "power": _power,
     "calibrate": _calibrate,
     "tags": _tags,
+    "publish": _publish,
+    "verify": _verify,
     "schema": _schema,
     "demo": _demo,
     "action": _action,

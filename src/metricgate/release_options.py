@@ -97,14 +97,12 @@ def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     who = verify.add_mutually_exclusive_group()
     who.add_argument("--key", type=Path, metavar="FILE", help="the public key, PEM")
     who.add_argument("--identity", metavar="URL", help="who has to have signed: the workflow and its ref, exactly")
+    verify.add_argument("--issuer", metavar="URL", help="with --identity: who has to have said so (default: GitHub Actions)")
     verify.add_argument(
-        "--issuer",
-        default="https://token.actions.githubusercontent.com",
+        "--repository",
         metavar="URL",
-        help="with --identity: who has to have said so (default: GitHub Actions)",
+        help="with --identity: the repository whose job has to have signed (default: that of the workflow)",
     )
+    verify.add_argument("--model", type=Path, metavar="PATH", help="a file or folder that has to be the model in the image")
     verify.add_argument("--offline", action="store_true", help="ask nobody but the registry; of a layout, nobody at all")
-    verify.add_argument(
-        "--save", type=Path, metavar="FOLDER", help="also save image and evidence there, as an OCI image layout"
-    )
     verify.add_argument("--json", action="store_true", help="print every link as JSON")

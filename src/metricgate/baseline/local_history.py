@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from metricgate.baseline.nearest import Commit
 from metricgate.errors import UsageError
+
+DEFAULT_BRANCHES = ("main", "master")
 
 
 def commit(root: Path, name: str) -> str:
@@ -39,6 +41,35 @@ def tags(root: Path, name: str) -> tuple[str, ...]:
         UsageError: There is no such commit.
     """
     return tuple(_git(root, "tag", "--points-at", commit(root, name)).splitlines())
+
+
+def branch(root: Path, name: str | None) -> tuple[str, str]:
+    """A branch as the clone knows it from its origin, else its own: its name, and its newest commit.
+
+    Args:
+        root: A git work tree.
+        name: Which; by default that which the origin says is its default, else main or master.
+
+    Raises:
+        UsageError: There is no such branch here.
+    """
+    default = _git(root, "symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD").removeprefix("origin/")
+    names = [name] if name else [default, *DEFAULT_BRANCHES] if default else [*DEFAULT_BRANCHES]
+    for candidate in names:
+        for ref in (f"refs/remotes/origin/{candidate}", f"refs/heads/{candidate}"):
+            if found := _git(root, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}"):
+                return candidate, found
+    raise UsageError(
+        f"there is no branch {' or '.join(names)} here",
+        where=str(root),
+        expected="the branch whose policy counts",
+        fix="git fetch origin; or name it: --default-branch BRANCH, or `publish: {branch: BRANCH}` in metricgate.yaml",
+    )
+
+
+def read(root: Path, name: str, path: PurePosixPath) -> str | None:
+    """A file's text at a commit; None where it has no such file, or an empty one."""
+    return _git(root, "cat-file", "blob", f"{commit(root, name)}:{path}") or None
 
 
 def merge_base(root: Path, one: str, other: str) -> str:

@@ -110,6 +110,19 @@ class Models:
             self._fetch(record, target / KEPT_AS)
             runs.write_record(target, record)
 
+    def fetch_model(self, record: RunRecord, target: Path) -> Path:
+        """Put the model of one recorded run at a path where nothing is.
+
+        Raises:
+            InputError: The run names no model, or it is gone, or another one.
+            StageError: The place can't be reached.
+        """
+        if not record.commit or not record.model_digest:
+            raise InputError("the recorded run names no model", expected="a commit and a model_digest in run.json")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self._fetch(record, target)
+        return target
+
     def retain(self, *, most: int) -> tuple[str, ...]:
         """Delete the models of all but the newest commits.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
@@ -32,6 +33,7 @@ class Published:
         smoke: What the smoke test measured.
         evidence: The predicate types of the statements.
         signed_by: The key or the identity.
+        verify: The options with which ``metricgate verify`` accepts it.
         uploaded: Bytes that the registry was sent.
         platforms: What the image runs on.
     """
@@ -54,6 +56,7 @@ class Published:
     smoke: Mapping[str, object] = field(default_factory=dict)
     evidence: tuple[str, ...] = ()
     signed_by: str = ""
+    verify: tuple[str, ...] = ()
     uploaded: int = 0
     platforms: tuple[str, ...] = ()
 
@@ -78,7 +81,7 @@ class Published:
             rows += [
                 ("evidence", f"{len(self.evidence)} statements, signed by {self.signed_by}"),
                 ("uploaded", f"{self.uploaded:,} bytes"),
-                ("verify", f"metricgate verify {self.image}:{self.version}"),
+                ("verify", shlex.join(["metricgate", "verify", f"{self.image}:{self.version}", *self.verify])),
             ]
         head = (
             f"{self.image}:{self.version}" if self.pushed else f"{self.image}:{self.version} (dry run: nothing was published)"
