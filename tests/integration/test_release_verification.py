@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +18,7 @@ from tests.evidence_scene import COMMIT, FILES, KEY, OTHER_KEY, Release, Shelf, 
 from metricgate.errors import ExitCode, InputError, StageError, UsageError
 from metricgate.release import bundles, facts, oci, statements, verification, verifying
 from metricgate.release.oci import Descriptor
+from metricgate.release.registry import Registry
 from metricgate.release.signing import KeySigner
 from metricgate.release.verification import Verification
 from metricgate.release.verifying import Asked
@@ -434,3 +438,82 @@ def test_the_public_key_is_read_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "key.pub").write_bytes(pem)
     found = verifying.verifier_of(Asked(image="x", key=tmp_path / "key.pub"), environ={})
     assert found.who == f"the key {bundles.hint(KEY.public_key())[:16]}…"
+
+
+def test_a_list_of_referrers_that_can_not_be_read_is_told() -> None:
+    class Odd(Shelf):
+        def referrers(self, digest: str) -> tuple[Descriptor, ...]:
+            raise InputError("this is no index", where=digest)
+
+    shelf = Odd()
+    Release().publish(shelf)
+    found = _verify(shelf)
+    assert "nothing that is signed lies beside this image" in found.headline
+    assert "the list of what lies beside the image is damaged: this is no index" in found.to_text()
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """Debian's registry: its address, and the folder in which it keeps everything."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    storage = tmp_path / "storage"
+    config = {
+        "version": 0.1,
+        "storage": {"filesystem": {"rootdirectory": str(storage)}, "delete": {"enabled": True}},
+        "http": {"addr": address},
+    }
+    (tmp_path / "config.yml").write_text(json.dumps(config))
+    command = ["docker-registry", "serve", str(tmp_path / "config.yml")]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert any("listening on" in line for line in process.stderr)
+        threading.Thread(target=process.stderr.read, daemon=True).start()  # or its log would fill the pipe
+        yield address, storage
+        process.terminate()
+
+
+def _pushed(shelf: Shelf, image: Descriptor, address: str) -> str:
+    """Put everything of a shelf into a registry, and give the image's name there."""
+    name = f"{address}/acme/model"
+    registry = Registry.connect(name, environ={})
+    for each in [json.loads(shelf.manifests[image.digest][1])["config"], *_layers(shelf, image)]:
+        found = Descriptor.model_validate(each)
+        registry.push_blob(found, lambda found=found: [shelf.blobs[found.digest]])  # type: ignore[misc]
+    for reference in (image.digest, "1.2.3"):
+        registry.push_manifest(shelf.manifests[image.digest][1], media_type=oci.MANIFEST, reference=reference)
+    for each in shelf.referrers(image.digest):
+        blob = json.loads(shelf.manifests[each.digest][1])["layers"][0]["digest"]
+        registry.attach(image, shelf.blobs[blob], artifact_type=bundles.MEDIA_TYPE, annotations={})
+    registry.close()
+    return name
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    pem = KEY.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    (tmp_path / "key.pub").write_bytes(pem)
+    return tmp_path / "key.pub"
+
+
+@pytest.mark.registry
+def test_an_image_in_a_registry_verifies_by_tag_by_digest_and_not_after_its_storage_was_changed(
+    registry: tuple[str, Path], key: Path
+) -> None:
+    shelf, image = _published()
+    address, storage = registry
+    name = _pushed(shelf, image, address)
+    for asked in (f"{name}:1.2.3", f"{name}@{image.digest}", f"{name}:1.2.3@{image.digest}"):
+        text, code = verifying.verify(Asked(image=asked, key=key), environ={})
+        assert code == ExitCode.PASSED, text
+    for layer, link in ((0, "image"), (-1, "model")):
+        blob = _layers(shelf, image)[layer]["digest"].removeprefix("sha256:")
+        file = storage / "docker/registry/v2/blobs/sha256" / blob[:2] / blob / "data"
+        before = file.read_bytes()
+        file.write_bytes(flip(before))
+        text, code = verifying.verify(Asked(image=f"{name}:1.2.3", key=key), environ={}, as_json=True)
+        assert code == ExitCode.NOT_COMPARABLE
+        assert f": {link} is broken" in json.loads(text)["headline"]
+        file.write_bytes(before)
+    with pytest.raises(UsageError, match="no such image"):
+        verifying.verify(Asked(image=name, key=key), environ={})  # there is no `latest`

@@ -100,10 +100,11 @@ def judge(seen: Seen, found: Sequence[Stated], *, repository: str | None = None)
         found: What lies beside it.
         repository: Where the signature says that it was made; None where it does not say.
     """
-    if not found:
-        nothing = "nothing that is signed lies beside this image"
-        return Chain(image=seen.digest, links=tuple(Link(name, "missing", nothing) for name in _NAMES))
     walk = _Walk(seen, found, repository)
+    if not any(each.kind for each in found):
+        nothing = "nothing that is signed lies beside this image"
+        links = tuple(Link(name, "missing", nothing) for name in _NAMES)
+        return Chain(image=seen.digest, links=links, notes=tuple(walk.notes()))
     steps = (walk.data, walk.run, walk.model, walk.verdict, walk.image, walk.smoke, walk.contents)
     links = tuple(_link(name, step) for name, step in zip(_NAMES, steps, strict=True))
     return Chain(image=seen.digest, links=links, notes=tuple(walk.notes()))

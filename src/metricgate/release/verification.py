@@ -217,7 +217,11 @@ class _Walker:
 
 
 def _stated(images: Images, subject: str, verifier: Verifier) -> Iterator[Stated]:
-    referrers = sorted(images.referrers(subject), key=lambda each: each.digest)
+    try:
+        referrers = sorted(images.referrers(subject), key=lambda each: each.digest)
+    except InputError as error:
+        yield Stated(kind="", document={}, problem=_says("the list of what lies beside the image", error))
+        return
     for each in referrers[:_MOST]:
         if not (each.artifact_type or "").startswith(_BUNDLE):
             continue
