@@ -17,7 +17,6 @@ from cyclonedx.model.bom import Bom
 from cyclonedx.model.component import Component, ComponentType
 from cyclonedx.output.json import JsonV1Dot6
 from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
 from metricgate import __version__
@@ -140,6 +139,8 @@ def _date(found: Bom, facts: Facts, *, what: str) -> None:
 
 
 def _checked(document: dict[str, Any], *, what: str) -> dict[str, Any]:
+    from cyclonedx.validation.json import JsonStrictValidator  # almost a second, which reading evidence does not need
+
     if problem := JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(document)):
         raise InputError(f"the bill of materials of the {what} is not valid: {problem}"[:500], expected="CycloneDX 1.6")
     return document

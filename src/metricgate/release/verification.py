@@ -152,7 +152,7 @@ def files_of(layer: Iterator[bytes]) -> dict[str, str]:
     found: dict[str, str] = {}
     stream = io.BufferedReader(_Chunks(layer), _CHUNK)
     try:
-        with tarfile.open(fileobj=stream, mode="r|*") as tar:
+        with tarfile.open(fileobj=stream, mode="r|*", bufsize=_CHUNK) as tar:
             for member in tar:
                 name = member.name.removeprefix("./")
                 if member.isdir() and (name + "/").startswith(FOLDER):
