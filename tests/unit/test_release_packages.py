@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from metricgate.errors import InputError
 from metricgate.release import packages
+from metricgate.release.saved import Saved
 
 DPKG = """\
 Package: libc6
@@ -41,33 +41,33 @@ def tar(files: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def archive(folder: Path, *layers: Mapping[str, str]) -> Path:
+def saved(folder: Path, *layers: Mapping[str, str]) -> Saved:
     names = [f"{at}/layer.tar" for at in range(len(layers))]
     files = {
         name: tar({path: text.encode() for path, text in layer.items()}) for name, layer in zip(names, layers, strict=True)
     }
     file = folder / "image.tar"
-    file.write_bytes(tar({**files, "manifest.json": json.dumps([{"Layers": names}]).encode()}))
-    return file
+    file.write_bytes(tar(files))
+    return Saved(file, {}, tuple(names))
 
 
-def purls(file: Path) -> list[str]:
-    return [package.purl for package in packages.of_archive(file)]
+def purls(image: Saved) -> list[str]:
+    return [package.purl for package in packages.of_image(image)]
 
 
 def test_python_distributions_and_debian_packages_are_named_by_their_package_url(tmp_path: Path) -> None:
-    image = archive(
+    image = saved(
         tmp_path,
         {"var/lib/dpkg/status": DPKG, "etc/os-release": "ID=debian\n"},
         {f"{NUMPY}/METADATA": metadata("NumPy", "2.3.0", "BSD-3-Clause")},
     )
     assert purls(image) == ["pkg:deb/debian/libc6@2.36-9?arch=amd64", "pkg:pypi/numpy@2.3.0"]
-    assert packages.of_archive(image)[1].license == "BSD-3-Clause"
+    assert packages.of_image(image)[1].license == "BSD-3-Clause"
 
 
 def test_what_a_later_layer_removes_or_replaces_is_not_there(tmp_path: Path) -> None:
     old = "opt/venv/lib/python3.11/site-packages/old-1.dist-info"
-    image = archive(
+    image = saved(
         tmp_path,
         {
             f"{NUMPY}/METADATA": metadata("numpy", "2.3.0"),
@@ -84,12 +84,12 @@ def test_what_a_later_layer_removes_or_replaces_is_not_there(tmp_path: Path) -> 
 
 
 def test_a_license_text_with_letters_of_any_language_is_read(tmp_path: Path) -> None:
-    image = archive(tmp_path, {f"{NUMPY}/METADATA": metadata("numpy", "2.3.0", "© Zoë")})
-    assert packages.of_archive(image)[0].license == "© Zoë"
+    image = saved(tmp_path, {f"{NUMPY}/METADATA": metadata("numpy", "2.3.0", "© Zoë")})
+    assert packages.of_image(image)[0].license == "© Zoë"
 
 
 def test_something_else_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "image.tar"
-    file.write_bytes(b"no archive")
-    with pytest.raises(InputError, match="can't be read"):
-        packages.of_archive(file)
+    image = saved(tmp_path, {"a": "b"})
+    image.archive.write_bytes(tar({image.members[0]: b"no tar at all" * 100}))
+    with pytest.raises(InputError, match="not an image"):
+        packages.of_image(image)

@@ -12,7 +12,7 @@ from typing import Any
 
 from metricgate.config import Config
 from metricgate.errors import MetricgateError
-from metricgate.release import context, image, layers, leaks, oci, packages, recipe, saved
+from metricgate.release import builder, context, image, layers, leaks, oci, packages, recipe, saved
 from metricgate.release.engine import Base, Engine
 from metricgate.release.facts import Package
 from metricgate.release.image import Image
@@ -20,12 +20,15 @@ from metricgate.release.layers import Layer
 from metricgate.release.oci import Descriptor, Manifest
 from metricgate.release.recipe import Recipe
 from metricgate.release.registry import Registry
+from metricgate.release.saved import Saved
 
 NAME = "METRICGATE_MODEL_NAME"
 _BASE = "org.opencontainers.image.base."
 # Images of earlier releases whose layers are looked at: they share dependencies, whatever their version.
 _EARLIER = 5
 _LARGEST_CONFIG = 8_000_000
+# What the builder's own process needs of the environment; it gets nothing else.
+_OF_DOCKER = ("PATH", "HOME", "TMPDIR", "DOCKER_HOST", "DOCKER_CONFIG", "DOCKER_CONTEXT", "BUILDX_BUILDER", "BUILDX_CONFIG")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,21 +36,43 @@ class Built:
     """An image, and what it is made of.
 
     Attributes:
-        image: The image.
+        images: One for each platform; the one that can be run here is the first.
+        packages: What is installed in each.
         recipe: What the engine was given.
         base: The image that it is built on.
-        packages: What is installed in it.
     """
 
-    image: Image
+    images: tuple[Image, ...]
+    packages: tuple[tuple[Package, ...], ...]
     recipe: Recipe
     base: Base | None
-    packages: tuple[Package, ...]
 
     @property
-    def platform(self) -> str:
-        """``linux/amd64``."""
-        return "/".join(self.image.platform[key] for key in ("os", "architecture", "variant") if key in self.image.platform)
+    def image(self) -> Image:
+        """The one that can be run here."""
+        return self.images[0]
+
+    @property
+    def content(self) -> bytes:
+        """What the tags stand for: the manifest, or the index of several."""
+        return self.image.manifest if len(self.images) == 1 else image.index(self.images)
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """Of that."""
+        if len(self.images) == 1:
+            return self.image.manifest_descriptor
+        return Descriptor(media_type=oci.INDEX, digest=oci.digest_of(self.content), size=len(self.content))
+
+    @property
+    def platforms(self) -> tuple[str, ...]:
+        """``linux/amd64``, in the order of the images."""
+        return tuple(map(platform_of, self.images))
+
+
+def platform_of(found: Image) -> str:
+    """What an image runs on, in one word: ``linux/arm64/v8``."""
+    return "/".join(found.platform[key] for key in ("os", "architecture", "variant") if key in found.platform)
 
 
 def served_name(name: str) -> str:
@@ -93,28 +118,52 @@ def build(
     leaks.refuse_arguments(made.arguments, secrets)
     leaks.refuse_files(made.context, secrets)
     say(f"building the server from {'the repository' if made.own else 'metricgate'}'s Dockerfile")
-    built = engine.build(
-        made.context, dockerfile=made.dockerfile, arguments=made.arguments, progress=lambda line: say(f"  {line}")
-    )
-    archive = workspace / "server.tar"
-    engine.save(built, archive)
-    kept = saved.images(archive)[0]
-    base = _base(made, engine, kept.diff_ids)
-    below = base.diff_ids if base else ()
-    leaks.refuse_image(kept, secrets, base=len(below))
+    servers = _servers(config, engine, made, environ=environ, into=workspace / "server.tar", say=say)
+    base = _base(made, engine, servers[0].diff_ids)
     (workspace / "layers").mkdir()
-    server = layers.of_saved(kept, workspace / "layers", known, base=below)
-    return Built(
-        image=image.assemble(
-            [*server, model],
-            config=_served(kept.config, served_name(config.name)),
-            labels={**labels, **_base_labels(base)},
-            created=created,
-        ),
-        recipe=made,
-        base=base,
-        packages=packages.of_archive(archive),
-    )
+    images = []
+    for server in servers:
+        # Of other platforms the engine does not know where the base ends.
+        below = base.diff_ids if base and server.diff_ids[: len(base.diff_ids)] == base.diff_ids else ()
+        leaks.refuse_image(server, secrets, base=len(below))
+        images.append(
+            image.assemble(
+                [*layers.of_saved(server, workspace / "layers", known, base=below), model],
+                config=_served(server.config, served_name(config.name)),
+                labels={**labels, **_base_labels(base)},
+                created=created,
+            )
+        )
+    return Built(images=tuple(images), packages=tuple(map(packages.of_image, servers)), recipe=made, base=base)
+
+
+def _servers(
+    config: Config, engine: Engine, made: Recipe, *, environ: Mapping[str, str], into: Path, say: Callable[[str], None]
+) -> tuple[Saved, ...]:
+    """The server for every platform that can be built for; that of the engine first."""
+    own = engine.platform
+    chosen, told = builder.platforms(config.publish.platforms, own=own, environ=environ)
+    if told:
+        say(told)
+
+    def progress(line: str) -> None:
+        say(f"  {line}")
+
+    if chosen != (own,):
+        clean = {name: value for name, value in environ.items() if name in _OF_DOCKER}
+        several = builder.build(
+            made.context,
+            dockerfile=made.dockerfile,
+            platforms=chosen,
+            arguments=made.arguments,
+            into=into,
+            environ=clean,
+            progress=progress,
+        )
+        return tuple(sorted(several, key=lambda one: one.platform != own))
+    built = engine.build(made.context, dockerfile=made.dockerfile, arguments=made.arguments, progress=progress)
+    engine.save(built, into)
+    return saved.images(into)[:1]
 
 
 def loaded(built: Built, engine: Engine, *, say: Callable[[str], None]) -> str:

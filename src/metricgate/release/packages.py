@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import email.parser
-import json
 import posixpath
 import re
 import tarfile
 from collections.abc import Iterator
 from email.message import Message
-from pathlib import Path
-from typing import IO
 
 from packageurl import PackageURL
 
-from metricgate.errors import InputError
 from metricgate.release.facts import Package
+from metricgate.release.saved import Saved
 
 _METADATA = re.compile(r"(?:.*/)?[^/]+\.dist-info/METADATA")
 _DPKG = re.compile(r"var/lib/dpkg/(?:status|status\.d/[^/]+)")
@@ -26,39 +23,18 @@ _OPAQUE = ".wh..wh..opq"
 _LARGEST = 64_000_000
 
 
-def of_archive(archive: Path) -> tuple[Package, ...]:
+def of_image(image: Saved) -> tuple[Package, ...]:
     """The packages of an image, sorted by their package URL.
 
-    Args:
-        archive: As ``docker save`` writes it.
-
     Raises:
-        InputError: It is no such archive.
+        InputError: A layer can't be read.
     """
     files: dict[str, bytes] = {}
-    try:
-        with tarfile.open(archive) as whole:
-            for layer in _layers(whole):
-                with tarfile.open(fileobj=layer) as tar:
-                    _lay(files, tar)
-    except (tarfile.TarError, KeyError, ValueError, TypeError) as error:
-        raise InputError(
-            f"the image can't be read: {error}", where=str(archive), expected="what `docker save` writes"
-        ) from None
+    for index in range(len(image.members)):
+        with image.layer(index) as stream, tarfile.open(fileobj=stream) as tar:
+            _lay(files, tar)
     found = {package.purl: package for package in (*_python(files), *_debian(files))}
     return tuple(found[purl] for purl in sorted(found))
-
-
-def _layers(whole: tarfile.TarFile) -> Iterator[IO[bytes]]:
-    for name in json.loads(_read(whole, "manifest.json"))[0]["Layers"]:
-        layer = whole.extractfile(name)
-        if layer is not None:
-            yield layer
-
-
-def _read(whole: tarfile.TarFile, name: str) -> bytes:
-    file = whole.extractfile(name)
-    return file.read(_LARGEST) if file else b""
 
 
 def _lay(files: dict[str, bytes], layer: tarfile.TarFile) -> None:

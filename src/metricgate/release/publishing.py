@@ -106,15 +106,25 @@ def publish(release: Release, world: World) -> Published:
         )
     with tempfile.TemporaryDirectory(prefix="metricgate-release-") as folder, world.engine() as engine:
         built = _built(release, engine, model, registry=registries[0], workspace=Path(folder), world=world)
-        plans = [tagging.plan(registry, release.names, built.image.manifest_descriptor.digest) for registry in registries]
+        plans = [tagging.plan(registry, release.names, built.descriptor.digest) for registry in registries]
         tested = _tested(release, built, engine, world)
         if signer is None:
             return _published(release, built, tested, plan=plans[0], code=code)
-        known = _facts(release, built, tested, code=code, model=model, plan=plans[0], world=world)
-        pushed = pushing.push(
-            built.image, known, registries=registries, naming=release.names, signer=world.signer, say=world.say
-        )
-        plan = tagging.plan(registries[0], release.names, built.image.manifest_descriptor.digest)
+        known = [
+            _facts(
+                release,
+                built,
+                number,
+                tested=tested if number == 0 else None,
+                code=code,
+                model=model,
+                plan=plans[0],
+                world=world,
+            )
+            for number in range(len(built.images))
+        ]
+        pushed = pushing.push(built, known, registries=registries, naming=release.names, signer=world.signer, say=world.say)
+        plan = tagging.plan(registries[0], release.names, built.descriptor.digest)
         return replace(
             _published(release, built, tested, plan=plan, code=code),
             pushed=True,
@@ -189,14 +199,23 @@ def _tested(release: Release, built: Built, engine: Engine, world: World) -> Smo
 
 
 def _facts(
-    release: Release, built: Built, tested: SmokeResult, *, code: tuple[str, ...], model: Layer, plan: Plan, world: World
+    release: Release,
+    built: Built,
+    number: int,
+    *,
+    tested: SmokeResult | None,
+    code: tuple[str, ...],
+    model: Layer,
+    plan: Plan,
+    world: World,
 ) -> Facts:
+    """What is stated about one of the images; only the one that this machine can run was tested."""
     found, base = release.candidate, built.base
     return Facts(
         name=release.config.name,
         image=release.asked.images[0],
-        image_digest=built.image.manifest_descriptor.digest,
-        platform=built.platform,
+        image_digest=built.images[number].manifest_descriptor.digest,
+        platform=built.platforms[number],
         repository=naming.repository_of(world.environ),
         commit=release.context.sha,
         ref=release.context.ref,
@@ -215,12 +234,12 @@ def _facts(
         baseline=found.baseline,
         waiver=found.waiver,
         stale=found.stale,
-        smoke=tested.to_document(),
+        smoke=tested.to_document() if tested else None,
         base_image=(base.name, base.digest) if base and base.digest else None,
         dockerfile=built.recipe.digests.get("Dockerfile"),
         lock=built.recipe.digests.get("requirements"),
         code=code,
-        packages=built.packages,
+        packages=built.packages[number],
     )
 
 
@@ -229,7 +248,7 @@ def _published(release: Release, built: Built, tested: SmokeResult | None, *, pl
     image = release.asked.images[0]
     return Published(
         image=image,
-        digest=built.image.manifest_descriptor.digest,
+        digest=built.descriptor.digest,
         version=plan.version,
         tags=tuple(f"{image}:{move.tag}" for move in plan.moves),
         moved=tuple(move for move in plan.moves if move.changes),
@@ -244,5 +263,5 @@ def _published(release: Release, built: Built, tested: SmokeResult | None, *, pl
         stale=found.stale,
         code=code,
         smoke=tested.to_document() if tested else {},
-        platforms=(built.platform,),
+        platforms=built.platforms,
     )

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from metricgate.errors import StageError
 from metricgate.release import evidence, statements, tagging, verification
+from metricgate.release.building import Built
 from metricgate.release.evidence import Evidence
 from metricgate.release.facts import Facts
-from metricgate.release.image import Image
+from metricgate.release.oci import Descriptor
 from metricgate.release.registry import Registry
 from metricgate.release.signing import Signer
 from metricgate.release.steps import Steps
@@ -36,8 +38,8 @@ class Pushed:
 
 
 def push(
-    image: Image,
-    known: Facts,
+    built: Built,
+    known: Sequence[Facts],
     *,
     registries: Sequence[Registry],
     naming: Naming,
@@ -47,8 +49,8 @@ def push(
     """Push an image, its evidence and its tags.
 
     Args:
-        image: The image.
-        known: What is stated about it.
+        built: The image; for several platforms, one for each, and their index.
+        known: What is stated about each of them.
         registries: Where to; each has it whole before any gets its tags.
         naming: The names of the release, given the tags that there are.
         signer: Finds who signs.
@@ -57,7 +59,7 @@ def push(
     Raises:
         StageError: A step failed; the error says what exists now and what does not.
     """
-    at = image.manifest_descriptor
+    at = built.descriptor
     named = [(registry, f"{registry.name}@{at.digest}") for registry in registries]
     steps = Steps(
         [text for form in (_IMAGE, _EVIDENCE, _TAGS) for text in (form.format(name) for _, name in named)],
@@ -66,23 +68,20 @@ def push(
     uploaded = 0
     for registry, name in named:
         with steps.step(_IMAGE.format(name)):
-            uploaded += _upload(image, registry, say)
-    signed: tuple[Evidence, ...] = ()
+            uploaded += _upload(built, registry, say)
+    signed: dict[str, tuple[Evidence, ...]] = {}
     for registry, name in named:
         with steps.step(_EVIDENCE.format(name)):
             who = signer()
-            # An earlier attempt may have left evidence that is whole.
-            if _looked_at(registry, at.digest, known, who).first is not None:
-                signed = signed or evidence.of(known, who)
-                evidence.attach(registry, at, signed)
-                _read_back(registry, at.digest, known, who)
+            for facts, image in zip(known, built.images, strict=True):
+                _prove(registry, image.manifest_descriptor, facts, who, signed)
     moved: list[Move] = []
     for registry, name in named:
         with steps.step(_TAGS.format(name)):
             moved += tagging.apply(registry, naming, at, say=say)
     return Pushed(
         moved=tuple(moved),
-        evidence=tuple(each.predicate_type for each in statements.all_of(known)),
+        evidence=tuple(each.predicate_type for each in statements.all_of(known[0])),
         uploaded=uploaded,
     )
 
@@ -92,20 +91,34 @@ _EVIDENCE = "the evidence of {}"
 _TAGS = "the tags of {}"
 
 
-def _upload(image: Image, registry: Registry, say: Callable[[str], None]) -> int:
-    """Blobs, then the manifest under its own digest; what is there already is not sent. The bytes that were sent."""
+def _upload(built: Built, registry: Registry, say: Callable[[str], None]) -> int:
+    """Blobs, then the manifests under their own digests; what is there already is not sent. The bytes that were sent."""
     sent = 0
-    for layer in image.layers:
-        if registry.push_blob(layer.descriptor, layer.source):
-            sent += layer.descriptor.size
-            say(f"  {layer.descriptor.digest}: {layer.descriptor.size:,} bytes")
-    if registry.push_blob(image.config_descriptor, lambda: [image.config]):
-        sent += len(image.config)
-    at = image.manifest_descriptor
-    if registry.resolve(at.digest) is None:
-        registry.push_manifest(image.manifest, media_type=at.media_type, reference=at.digest)
-        sent += at.size
-    return sent
+    for image in built.images:
+        for layer in image.layers:
+            if registry.push_blob(layer.descriptor, layer.source):
+                sent += layer.descriptor.size
+                say(f"  {layer.descriptor.digest}: {layer.descriptor.size:,} bytes")
+        if registry.push_blob(image.config_descriptor, partial(iter, [image.config])):
+            sent += len(image.config)
+        sent += _put(registry, image.manifest_descriptor, image.manifest)
+    return sent + (_put(registry, built.descriptor, built.content) if len(built.images) > 1 else 0)
+
+
+def _put(registry: Registry, at: Descriptor, content: bytes) -> int:
+    if registry.resolve(at.digest) is not None:
+        return 0
+    registry.push_manifest(content, media_type=at.media_type, reference=at.digest)
+    return at.size
+
+
+def _prove(registry: Registry, at: Descriptor, known: Facts, who: Signer, signed: dict[str, tuple[Evidence, ...]]) -> None:
+    """Put evidence beside an image, unless an earlier attempt left evidence that is whole."""
+    if _looked_at(registry, at.digest, known, who).first is not None:
+        if at.digest not in signed:
+            signed[at.digest] = evidence.of(known, who)
+        evidence.attach(registry, at, signed[at.digest])
+        _read_back(registry, at.digest, known, who)
 
 
 def _looked_at(registry: Registry, digest: str, known: Facts, signer: Signer) -> Verification:
