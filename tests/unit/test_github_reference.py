@@ -59,6 +59,7 @@ def test_an_action_runs_its_own_stage_and_interpolates_nothing_into_shell(stage:
 def test_the_defaults_of_an_action_are_those_of_the_code(stage: Stage) -> None:
     given = {name: str(value["default"]) for name, value in document(stage)["inputs"].items()}
     required = {"candidate": "runs", "report": "report.json"} | ({"run-dir": "runs"} if stage == "record" else {})
+    required |= {"image": "ghcr.io/acme/model:1", "key": "release.pub"} if stage == "verify" else {}
     # The token is the runner's to fill in.
     required |= {name: "ghs_token" for name, value in given.items() if value == "${{ github.token }}"}
     environ = {settings.variable(name): required.get(name, value) for name, value in given.items()}
@@ -79,7 +80,8 @@ def test_the_readme_has_the_tables_of_the_actions_as_they_are() -> None:
 def test_the_yaml_of_the_readme_uses_what_there_is() -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", (PROJECT / "README.md").read_text(), flags=re.DOTALL)
     used = [place for block in blocks for place in uses(ruamel.yaml.YAML(typ="safe", pure=True).load(block))]
-    assert {file for file, _ in used} == {"action.yml", ".github/workflows/model-ci.yml", ".github/workflows/model-comment.yml"}
+    wanted = {"action.yml", *(f".github/workflows/model-{name}.yml" for name in ("ci", "comment"))}
+    assert wanted <= {file for file, _ in used} <= set(reference.FILES)
     for file, given in used:
         assert given <= {name for name, _, _ in reference.read(PROJECT, file).inputs}
 

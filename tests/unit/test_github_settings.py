@@ -100,3 +100,43 @@ def test_what_cannot_be_left_out_is_asked_for() -> None:
         settings.from_environment("compare", JOB)
     with pytest.raises(UsageError, match="`report` is empty"):
         settings.from_environment("gate", JOB)
+
+
+SECRET = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----"
+
+
+def test_what_has_several_lines_is_read_line_by_line() -> None:
+    text = "type=semver,pattern={{version}}\n\n  type=sha  \n"
+    found = settings.from_environment("publish", inputs(rules=text, image="ghcr.io/a/b\nlocalhost:5000/b", labels="a=b\n"))
+    assert found.rules == ("type=semver,pattern={{version}}", "type=sha")
+    assert found.images == ("ghcr.io/a/b", "localhost:5000/b")
+    assert (found.labels, found.push, found.allow_stale) == (("a=b",), True, False)
+
+
+def test_secrets_of_a_release_are_never_part_of_a_text() -> None:
+    found = settings.from_environment("publish", inputs(key=SECRET, registry_username="me", registry_password="hunter2"))
+    assert (found.key, found.registry_password) == (SECRET, "hunter2")
+    assert "c2VjcmV0" not in f"{found} {found!r}"
+    assert "hunter2" not in f"{found} {found!r}"
+
+
+def test_a_key_that_is_none_is_refused_and_not_quoted() -> None:
+    with pytest.raises(UsageError, match="`key` is no PEM") as caught:
+        settings.from_environment("publish", inputs(key="hunter2", push="maybe"))
+    assert "hunter2" not in str(caught.value)
+    assert "`push`" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("with_", "expected"),
+    [
+        ({}, "`image` has 0 names"),
+        ({"image": "a/b:1\na/c:1"}, "`image` has 2 names"),
+        ({"image": "a/b:1"}, "either `key` or `identity`"),
+        ({"image": "a/b:1", "key": "release.pub", "identity": "https://github.com/x"}, "either `key` or `identity`"),
+        ({"image": "a/b:1", "key": "release.pub", "registry_username": "me"}, "go together"),
+    ],
+)
+def test_a_verification_needs_an_image_and_whoever_has_to_have_signed(with_: dict[str, str], expected: str) -> None:
+    with pytest.raises(UsageError, match=expected):
+        settings.from_environment("verify", inputs(**with_))

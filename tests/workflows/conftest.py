@@ -1,8 +1,8 @@
 """Runs the real actions with `act`, in scratch repositories, on the machine itself, without containers.
 
-What differs from GitHub is put right here: `act` cannot resolve `$/`, sets `INPUT_*` where GitHub sets none, and has no
-artifact storage of GitHub's protocol without a server; the remote actions are stood in for by small local ones. GitHub's API is
-the one on localhost, with one token for all jobs.
+What differs from GitHub is put right here: `act` cannot resolve `$/`, knows no queues, sets `INPUT_*` where GitHub sets none,
+and has no artifact storage of GitHub's protocol without a server; the remote actions are stood in for by small local ones.
+GitHub's API is the one on localhost, with one token for all jobs.
 """
 
 import json
@@ -117,6 +117,14 @@ class Repository:
             },
         }
 
+    def tag(self, name: str, *, at: str = "HEAD") -> dict[str, Any]:
+        """Push a tag: check out what GitHub checks out, and return the event."""
+        self.git("tag", name, at)
+        self.git("checkout", "--quiet", "--detach", name)
+        mirror(self.remote, self.root)
+        self.remote.tag(name, self.git("rev-parse", "HEAD"))
+        return {"ref": f"refs/tags/{name}", "after": self.git("rev-parse", "HEAD")}
+
     def merge_group(self, branch: str) -> dict[str, Any]:
         """Check out what a merge queue checks out, and return the event."""
         event = self.pull_request(branch)
@@ -140,8 +148,11 @@ class Act:
         event: Mapping[str, object],
         *,
         permissions: Mapping[str, str] = PERMISSIONS,
+        secrets: Mapping[str, str] | None = None,
+        workflow: str = "",
     ) -> Outcome:
-        """Run the repository's workflow on an event, with a token of those permissions for all jobs."""
+        """Run the repository's workflows, or one of them, on an event, with a token of those permissions for all jobs."""
+        secrets = secrets or {}
         mirror(repository.remote, repository.root)
         token = repository.github.token(permissions=permissions, repository=repository.remote.full_name)
         folder = repository.root.parent
@@ -154,18 +165,20 @@ class Act:
             Path(sys.executable).with_name("act"),
             event_name,
             *("--eventpath", event_file),
+            *("--workflows", repository.root / ".github" / "workflows" / workflow),  # a folder: all of them
             *("--json", "--pull=false", "--no-cache-server", "--rm"),
             *("--action-cache-path", self.home),
             *(f"--platform={label}=-self-hosted" for label in labels),
             *("--env", f"STAND_IN_ARTIFACTS={artifacts}"),
             *("--env", f"STAND_IN_API_URL={repository.github.url}"),
             *("--secret", f"GITHUB_TOKEN={token}"),
+            *(option for name in secrets for option in ("--secret", name)),  # of its environment
             *(f"--local-repository={name}={path}" for name, path in self._repositories()),
         ]
         finished = subprocess.run(
             [str(part) for part in command],
             cwd=repository.root,
-            env=dict(self.environ),
+            env={**self.environ, **secrets},
             capture_output=True,
             text=True,
             check=False,
@@ -226,13 +239,15 @@ def _metricgate(home: Path) -> Path:
         text=True,
     )
     folder = home / "metricgate source"
-    wanted = ("action.yml", "actions/", ".github/", "src/", "requirements/", "pyproject.toml", "README.md", "LICENSE")
+    folders = ("actions/", ".github/", "src/", "requirements/")
+    wanted = (*folders, "action.yml", "Dockerfile", "pyproject.toml", "README.md", "LICENSE")
     for name in filter(None, listed.stdout.split("\0")):
         if name.startswith(wanted) and (PROJECT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(PROJECT / name, folder / name)
     for workflow in (folder / ".github" / "workflows").glob("model-*.yml"):
-        workflow.write_text(re.sub(r"uses: \$/(\S+)", rf"uses: {reference.SLUG}/\1@{RELEASE}", workflow.read_text()))
+        text = workflow.read_text().replace("      queue: max\n", "")
+        workflow.write_text(re.sub(r"uses: \$/(\S+)", rf"uses: {reference.SLUG}/\1@{RELEASE}", text))
     script = folder / "actions" / "setup" / "run.sh"
     # GitHub gives composite steps no INPUT_*: whatever relies on what `act` sets would fail here. And `act` knows one API only.
     here = 'unset "${!INPUT_@}"\nexport GITHUB_API_URL="$STAND_IN_API_URL"\n'

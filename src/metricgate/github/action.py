@@ -40,6 +40,8 @@ OUTPUTS: Mapping[Stage, tuple[str, ...]] = {
     "comment": ("comment-url", "report"),
     "record": ("recorded",),
     "gate": ("verdict", "exit-code"),
+    "publish": ("image", "digest", "tags", "version", "verdict", "release-url", "identity", "public-key", "report"),
+    "verify": ("verified", "digest", "report"),
 }
 
 
@@ -47,7 +49,7 @@ def main(stage: str, environ: Mapping[str, str], *, stream: TextIO | None = None
     """Run one stage as an action.
 
     Args:
-        stage: One of check, train, evaluate, baseline, compare, comment, record, gate.
+        stage: One of check, train, evaluate, baseline, compare, comment, record, gate, publish, verify.
         environ: The step's environment.
         stream: The step's standard output.
 
@@ -232,6 +234,18 @@ def _gate(job: Job) -> int:
     return report.exit_code
 
 
+def _publish(job: Job) -> int:
+    from metricgate.github import publishing
+
+    return publishing.publish(job)
+
+
+def _verify(job: Job) -> int:
+    from metricgate.github import publishing
+
+    return publishing.verify(job)
+
+
 def _one_stage(job: Job, stage: pipeline.Stage) -> int:
     given = job.settings
     event.refuse_to_train(given.event_name)
@@ -326,6 +340,8 @@ _STAGES: Mapping[Stage, Callable[[Job], int]] = {
     "comment": showing.comment,
     "record": _record,
     "gate": _gate,
+    "publish": _publish,
+    "verify": _verify,
 }
 _TITLES: Mapping[Stage, str] = {
     "check": "The check could not be made",
@@ -336,4 +352,6 @@ _TITLES: Mapping[Stage, str] = {
     "comment": "The report could not be shown",
     "record": "The runs could not be recorded",
     "gate": "There is no verdict",
+    "publish": "The release could not be published",
+    "verify": "The image could not be verified",
 }

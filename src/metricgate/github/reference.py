@@ -23,13 +23,14 @@ BEGIN = "<!-- actions:begin -->"
 END = "<!-- actions:end -->"
 SLUG = "metricgate/metricgate"
 
-STAGES = ("train", "evaluate", "baseline", "compare", "comment", "gate", "record", "setup")
+STAGES = ("train", "evaluate", "baseline", "compare", "comment", "gate", "record", "publish", "verify", "setup")
 
-# The order of the README: the whole check, the reusable workflow, then stage by stage.
+# The order of the README: the whole check, the reusable workflows, then stage by stage.
 FILES = (
     "action.yml",
     ".github/workflows/model-ci.yml",
     ".github/workflows/model-comment.yml",
+    ".github/workflows/model-release.yml",
     *(f"actions/{stage}/action.yml" for stage in STAGES),
 )
 
@@ -105,6 +106,11 @@ _DESCRIPTIONS = {
     ".github/workflows/model-comment.yml": (
         "Comments for pull requests from forks, as a `workflow_run` workflow: it never runs or checks out the fork's code, and "
         "computes the comparison itself from the scores that the fork's run uploaded."
+    ),
+    ".github/workflows/model-release.yml": (
+        "A release as a reusable workflow: the model that was judged at a tagged commit becomes an image in a registry, with "
+        "its signed evidence beside it, and a GitHub release; a second job verifies it from the registry alone. Nothing is "
+        "trained."
     ),
 }
 

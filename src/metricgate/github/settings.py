@@ -18,7 +18,7 @@ from metricgate.config import FILE_NAME
 from metricgate.errors import UsageError
 from metricgate.report.document import Origin
 
-Stage = Literal["check", "train", "evaluate", "baseline", "compare", "comment", "record", "gate"]
+Stage = Literal["check", "train", "evaluate", "baseline", "compare", "comment", "record", "gate", "publish", "verify"]
 Comment = Literal["always", "on_change", "on_problem", "never"]
 
 PREFIX = "METRICGATE_INPUT_"
@@ -33,6 +33,32 @@ INPUTS: Mapping[Stage, tuple[str, ...]] = {
     "comment": ("config", "report", "name", "token", "comment"),
     "record": ("config", "run-dir", "report", "token"),
     "gate": ("report",),
+    "publish": (
+        "config",
+        "image",
+        "rules",
+        "flavor",
+        "labels",
+        "push",
+        "model",
+        "name",
+        "allow-stale",
+        "token",
+        "registry-username",
+        "registry-password",
+        "key",
+    ),
+    "verify": (
+        "image",
+        "key",
+        "identity",
+        "issuer",
+        "repository",
+        "model",
+        "token",
+        "registry-username",
+        "registry-password",
+    ),
 }
 
 T = TypeVar("T")
@@ -59,6 +85,20 @@ class Settings:
         name: What the artifacts of the other workflow are called.
         needs: The results of the jobs that this one needs, such as ``{"train": "success"}``.
         comment: When to comment on the pull request.
+        images: Names of images.
+        rules: Which tags a release gets.
+        flavor: What holds for all its tags.
+        labels: More labels of its image.
+        push: Whether anything is published.
+        model: The file or folder of its model; None to find it.
+        allow_stale: Whether a verdict counts that something changed since.
+        registry_username: Who pushes or pulls; empty for the login that Docker knows.
+        registry_password: Never part of the object's text.
+        key: The text of a private key to sign with. Never part of the object's text.
+        public_key: A file with the public key that has to have signed.
+        identity: Who has to have signed.
+        issuer: Who has to have said so; empty for GitHub.
+        signed_in: The address of the repository whose job has to have signed; empty for that of the identity.
         token: For GitHub's API; empty without one. Never part of the object's text.
         repository: ``owner/name``.
         api_url: The root of GitHub's API, which GitHub Enterprise Server has elsewhere.
@@ -88,6 +128,20 @@ class Settings:
     name: str = "model"
     needs: Mapping[str, str] = field(default_factory=dict)
     comment: Comment = "on_change"
+    images: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+    flavor: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    push: bool = True
+    model: Path | None = None
+    allow_stale: bool = False
+    registry_username: str = ""
+    registry_password: str = field(default="", repr=False)
+    key: str = field(default="", repr=False)
+    public_key: Path | None = None
+    identity: str = ""
+    issuer: str = ""
+    signed_in: str = ""
     token: str = field(default="", repr=False)
     repository: str = ""
     api_url: str = "https://api.github.com"
@@ -148,6 +202,20 @@ def from_environment(stage: Stage, environ: Mapping[str, str]) -> Settings:
         name=read("name", _artifact, "model"),
         needs=read("needs", _needs, {}),
         comment=read("comment", _comment, "on_change"),
+        images=read("image", _lines, ()),
+        rules=read("rules", _lines, ()),
+        flavor=read("flavor", _lines, ()),
+        labels=read("labels", _lines, ()),
+        push=read("push", _boolean, True),
+        model=read("model", path, None),
+        allow_stale=read("allow-stale", _boolean, False),
+        registry_username=read("registry-username", str, ""),
+        registry_password=read("registry-password", str, ""),
+        key=read("key", str, "") if stage == "publish" else "",
+        public_key=read("key", path, None) if stage == "verify" else None,
+        identity=read("identity", str, ""),
+        issuer=read("issuer", str, ""),
+        signed_in=read("repository", str, ""),
         token=read("token", str, ""),
         repository=environ.get("GITHUB_REPOSITORY", ""),
         api_url=environ.get("GITHUB_API_URL") or "https://api.github.com",
@@ -168,6 +236,14 @@ def from_environment(stage: Stage, environ: Mapping[str, str]) -> Settings:
         mistakes.append("`run-dir` is empty: should be the folder with the runs to record, or `report` a verdict to count")
     if stage in ("record", "comment") and not settings.token:
         mistakes.append("`token` is empty: should be ${{ github.token }}, its default")
+    if stage == "publish" and settings.key and not settings.key.startswith("-----BEGIN "):
+        mistakes.append("`key` is no PEM: should be the text of a private key, which a secret holds")
+    if stage == "verify" and len(settings.images) != 1:
+        mistakes.append(f"`image` has {len(settings.images)} names: should be one image, such as ghcr.io/owner/model:1.2.3")
+    if stage == "verify" and (settings.public_key is None) == (not settings.identity):
+        mistakes.append("either `key` or `identity` says who has to have signed")
+    if bool(settings.registry_username) != bool(settings.registry_password):
+        mistakes.append("`registry-username` and `registry-password` go together")
     if mistakes:
         raise UsageError(
             "\n".join(["the inputs of the action can't be used", *(f"  - {mistake}" for mistake in mistakes)]),
@@ -182,6 +258,10 @@ def _inside(text: str) -> PurePosixPath:
         message = "should be a path inside the repository, relative to its root"
         raise ValueError(message)
     return path
+
+
+def _lines(text: str) -> tuple[str, ...]:
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
 def _boolean(text: str) -> bool:

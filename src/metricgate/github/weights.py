@@ -32,7 +32,7 @@ LIMITS = Limits(
 """A model may be large; what has no end is no model."""
 
 
-def fetch(repository: Repository, run_id: int, into: Path, *, name: str, seed: int, limits: Limits = LIMITS) -> Path:
+def fetch(repository: Repository, run_id: int, into: Path, *, name: str, folder: str, limits: Limits = LIMITS) -> Path:
     """Fetch the model that a workflow run trained.
 
     Whoever uses it compares its digest with the recorded one: an artifact can be replaced by whoever can run a workflow.
@@ -42,7 +42,7 @@ def fetch(repository: Repository, run_id: int, into: Path, *, name: str, seed: i
         run_id: The run.
         into: A folder for it, and for the archive on the way.
         name: The ``name`` of the workflow that trained.
-        seed: Which of its models.
+        folder: Which of its runs: ``seed-0``.
         limits: How large it may be.
 
     Returns:
@@ -62,7 +62,7 @@ def fetch(repository: Repository, run_id: int, into: Path, *, name: str, seed: i
             fix="let model-ci.yml upload models with `keep-weights: true`, or keep them longer: `baseline: {models: s3://…}`",
         )
     wanted = Wanted(
-        names=re.compile(rf"(?P<folder>seed-{seed})/{KEPT_AS}(?:/.+)?"), what="model", example=f"seed-{seed}/{KEPT_AS}"
+        names=re.compile(rf"(?P<folder>{re.escape(folder)})/{KEPT_AS}(?:/.+)?"), what="model", example=f"{folder}/{KEPT_AS}"
     )
     try:
         into.mkdir(parents=True, exist_ok=True)
@@ -78,4 +78,4 @@ def fetch(repository: Repository, run_id: int, into: Path, *, name: str, seed: i
             where=str(into),
             expected="room for the archive and for what is in it",
         ) from None
-    return into / f"seed-{seed}" / KEPT_AS
+    return into / folder / KEPT_AS

@@ -17,12 +17,12 @@ class Place:
     """Where a release stands among the others of its model.
 
     Attributes:
-        final: Whether its version is one, and final.
-        newest: Whether no final version is higher.
+        prerelease: Whether its version is not a final one.
+        newest: Whether it is a final version, and none is higher.
         previous: The tag of the final version before it; None where there is none.
     """
 
-    final: bool
+    prerelease: bool
     newest: bool
     previous: str | None
 
@@ -37,7 +37,7 @@ def place(context: Context, tags: Iterable[str], *, rules: Sequence[Rule]) -> Pl
     """
     own = _version(context, rules)
     if own is None:
-        return Place(final=False, newest=False, previous=None)
+        return Place(prerelease=False, newest=False, previous=None)
     others = {}
     for tag in tags:
         other = replace(context, ref=f"refs/tags/{tag}")
@@ -46,7 +46,7 @@ def place(context: Context, tags: Iterable[str], *, rules: Sequence[Rule]) -> Pl
             others[found] = tag
     lower = [version for version in others if version < own]
     return Place(
-        final=_is_final(own),
+        prerelease=not _is_final(own),
         newest=_is_final(own) and all(version <= own for version in others),
         previous=others[max(lower)] if lower else None,
     )
