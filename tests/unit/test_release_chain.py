@@ -198,6 +198,14 @@ def test_a_release_that_was_run_again_by_another_job_contradicts_nothing() -> No
     assert found.first is None
 
 
+@pytest.mark.parametrize("kind", [statements.TRAINING, statements.VERDICT, statements.SMOKE, statements.SBOM, statements.IMAGE])
+def test_what_an_earlier_attempt_left_behind_in_part_does_not_matter_once_all_is_there(kind: str) -> None:
+    again = replace(known(HASHES).job, url=f"{REPOSITORY}/actions/runs/13")
+    for whole, part in ((_stated(), _stated(job=again, training=again)), (_stated(job=again, training=again), _stated())):
+        remains = [each for each in part if each.kind != kind]
+        assert chain.judge(_seen(), [*whole, *remains]).first is None
+
+
 @pytest.mark.parametrize("verdict", ["fail", "inconclusive"])
 def test_a_failed_verdict_that_nobody_accepted_breaks_the_chain(verdict: Any) -> None:
     report = _failed(verdict)

@@ -159,7 +159,8 @@ class _Walk:
         verdict = self._about(statements.VERDICT)
         if not verdict.subjects & self._model:
             raise _WrongError("broken", "the verdict is about another model than the one in the image")
-        if verdict.configuration.get("training") not in {each.digest for each in self._of(statements.TRAINING)}:
+        named = {each.configuration.get("training") for each in self._all_about(statements.VERDICT)}
+        if not named & {each.digest for each in self._of(statements.TRAINING)}:
             raise _WrongError("broken", "the verdict is about another training than the one that is stated")
         for what in (*_LABELS, "verdict"):
             self._agree(what)
@@ -188,7 +189,8 @@ class _Walk:
         image = self._about(statements.IMAGE)
         if image.needed.get("model") not in self._model:
             raise _WrongError("broken", "the image was built with another model than the one in it")
-        if image.needed.get("verdict") not in {each.digest for each in self._of(statements.VERDICT)}:
+        named = {each.needed.get("verdict") for each in self._all_about(statements.IMAGE)}
+        if not named & {each.digest for each in self._of(statements.VERDICT)}:
             raise _WrongError("broken", "the image was built for another verdict than the one that is stated")
         self._agree("commit")
         self._check_labels(image)
@@ -238,17 +240,22 @@ class _Walk:
         return good
 
     def _about(self, kind: str, *, named: bool = False) -> Stated:
-        """The statement of a kind about this image; where the image's provenance names one, that one."""
+        """What is said about this image; where its provenance names a statement of this kind, by that one."""
+        about = self._all_about(kind)
+        names = self._named(kind)
+        if named and names and not names & {each.digest for each in about}:
+            raise _WrongError("broken", f"{_the(kind)} is not the one that the image's provenance names")
+        return about[0]
+
+    def _all_about(self, kind: str) -> list[Stated]:
+        """The statements of a kind about this image: more than one where a release was run again."""
         good = self._of(kind)
         about = [each for each in good if self._seen.digest in each.subjects]
         if not about:
             others = _names(frozenset().union(*(each.subjects for each in good)))
             raise _WrongError("broken", f"{_the(kind)} is about another image: {others}, not {short(self._seen.digest)}")
         self._check_same(about)
-        names = self._named(kind)
-        if named and names and not names & {each.digest for each in about}:
-            raise _WrongError("broken", f"{_the(kind)} is not the one that the image's provenance names")
-        return about[0]
+        return about
 
     def _training(self) -> Stated:
         good = self._of(statements.TRAINING)
