@@ -17,7 +17,7 @@ from tests.evidence_scene import COMMIT, FILES, digest, known
 from metricgate.errors import InputError
 from metricgate.release import facts, stated, statements
 from metricgate.release.facts import Facts, Job
-from metricgate.report.document import Waiver
+from metricgate.report.document import SideInfo, Waiver
 from metricgate.train import digest as digests
 
 HASHES = {name: digest(content) for name, content in FILES.items()}
@@ -214,6 +214,25 @@ def _theirs(payload: Any) -> tuple[Any, Any]:
 def test_facts_that_name_something_without_a_digest_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         replace(known(HASHES), **changes)
+
+
+def test_a_report_about_another_policy_test_set_or_model_is_refused() -> None:
+    told = known(HASHES)
+    right = told.report.model_copy(
+        update={
+            "policy": told.policy,
+            "test_set": told.test_set,
+            "candidate": SideInfo(models={0: told.model_digest, 1: digest("of another seed")}),
+        }
+    )
+    assert len(statements.all_of(replace(told, report=right))) == 7
+    for wrong in (
+        {"policy": digest("another")},
+        {"test_set": digest("another")},
+        {"candidate": SideInfo(models={0: digest("another")})},
+    ):
+        with pytest.raises(InputError, match="the report is about"):
+            statements.all_of(replace(told, report=right.model_copy(update=wrong)))
 
 
 def test_a_time_that_is_none_is_refused_with_the_name_of_the_statement() -> None:

@@ -72,8 +72,9 @@ def all_of(known: Facts) -> tuple[Statement, ...]:
     """Everything that is said about a release, the image's provenance last: it names all the others.
 
     Raises:
-        InputError: The facts don't make valid statements.
+        InputError: The facts don't make valid statements, or the report is about something else.
     """
+    _check_report(known)
     model = _subject(known.name, known.model_digest)
     image = _subject(known.image, known.image_digest)
     run = digest_of(to_bytes(known.run.model_dump(mode="json", by_alias=True)))

@@ -19,7 +19,7 @@ class Asked:
     """What was asked on the command line.
 
     Attributes:
-        image: ``ghcr.io/acme/model:1.2.3``, ``…@sha256:…``, or an OCI image layout (``folder``, ``folder:1.2.3``).
+        image: ``ghcr.io/acme/model:1.2.3``, ``…@sha256:…``, or an OCI image layout (``folder``, ``folder:1.2.3``, ``folder@…``).
         key: A public EC key.
         identity: Who has to have signed, exactly.
         issuer: Who vouches for the identity; None for GitHub.
@@ -95,7 +95,7 @@ def verifier_of(asked: Asked, *, environ: Mapping[str, str]) -> Verifier:
 
 def _images(image: str, environ: Mapping[str, str]) -> tuple[Images, str]:
     """Where an image is, and its tag or digest there."""
-    for folder, reference in ((image, LATEST), image.rpartition(":")[::2]):
+    for folder, reference in ((image, LATEST), image.rpartition("@")[::2], image.rpartition(":")[::2]):
         if folder and (Path(folder) / "oci-layout").is_file():
             from metricgate.release.layout import Layout
 
