@@ -170,6 +170,16 @@ def rule_name(rule: RuleInfo) -> str:
     return f"{rule.metric}{f' on {rule.slice}' if rule.slice else ''}: {rule.kind} {limit}"
 
 
+def _check_report(known: Facts) -> None:
+    report = known.report
+    named = {"policy": (report.policy, known.policy), "test set": (report.test_set, known.test_set)}
+    for what, (reported, stated) in named.items():
+        if reported and reported != stated:
+            raise InputError(f"the report is about another {what}: {reported}", expected=str(stated))
+    if report.candidate.models and known.model_digest not in report.candidate.models.values():
+        raise InputError("the report is about other models", expected=known.model_digest)
+
+
 def _statement(
     name: str, predicate_type: str, subjects: Sequence[Mapping[str, Any]], predicate: Mapping[str, Any]
 ) -> Statement:

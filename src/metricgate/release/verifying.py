@@ -19,7 +19,7 @@ class Asked:
     """What was asked on the command line.
 
     Attributes:
-        image: ``ghcr.io/acme/model:1.2.3``, ``…@sha256:…``, or an OCI image layout (``folder``, ``folder:1.2.3``, ``folder@…``).
+        image: ``ghcr.io/acme/model:1.2.3``, ``…@sha256:…``, or an OCI layout (``folder``, ``folder:1.2.3``, ``folder@…``).
         key: A public EC key.
         identity: Who has to have signed, exactly.
         issuer: Who vouches for the identity; None for GitHub.
