@@ -127,7 +127,7 @@ class _Walk:
     def data(self) -> tuple[State, str]:
         if value := self._training().needed.get("data"):
             return "ok", f"the training data has the digest {short(value)}"
-        return "untold", "the training declared no data (train.inputs), so nothing is claimed about it"
+        return "untold", "the training declared no data (`train: {data: …}`), so nothing is claimed about it"
 
     def run(self) -> tuple[State, str]:
         training = self._training()
