@@ -33,12 +33,12 @@ def record(config: Path, runs: Path | None, *, store: str | None, commit: str | 
     Raises:
         MetricgateError: As ``commands.record``.
     """
-    loaded, root = _loaded(config, store=store), config.parent.absolute()
+    loaded, root = configured(config, store=store), config.parent.absolute()
     folder = runs or workspace.runs_folder(root, workspace.look(root))
     if not folder.exists():
         raise UsageError("there are no runs", where=str(folder), expected="a folder of runs", fix="metricgate run")
     whole = local_history.commit(root, commit) if commit else None
-    done = commands.record(_store(loaded, root, environ), folder, config=loaded, clock=workspace.now, commit=whole)
+    done = commands.record(store_of(loaded, root, environ), folder, config=loaded, clock=workspace.now, commit=whole)
     kept = commands.keep_models(loaded, folder, root=root, clock=workspace.now)
     what = "recorded" if done.changed else "recorded already:"
     told = f"{what} {len(done.runs)} run{'s'[: len(done.runs) != 1]} of {done.commit} ({', '.join(done.runs)})\n"
@@ -62,10 +62,10 @@ def find(
     Raises:
         UsageError: There is no baseline; the error has the commands that make one.
     """
-    loaded, root = _loaded(config, store=store), config.parent.absolute()
+    loaded, root = configured(config, store=store), config.parent.absolute()
     origin = local_history.merge_base(root, base, commit)
     folder = Path(into) if into else workspace.runs_folder(root, workspace.look(root)).parents[1] / "baseline"
-    found = commands.find(_store(loaded, root, environ), local_history.before(root, origin), config=loaded, into=folder)
+    found = commands.find(store_of(loaded, root, environ), local_history.before(root, origin), config=loaded, into=folder)
     if found is None:
         raise UsageError("there is no baseline", expected="a recorded ancestor", fix=commands.missing(loaded, origin))
     if not as_json:
@@ -82,24 +82,26 @@ def find(
 
 def verdicts(config: Path, *, store: str | None, environ: Mapping[str, str]) -> dict[str, int]:
     """How many verdicts each test set has given, by its fingerprint."""
-    loaded = _loaded(config, store=store)
-    return _store(loaded, config.parent.absolute(), environ).verdicts(loaded.name)
+    loaded = configured(config, store=store)
+    return store_of(loaded, config.parent.absolute(), environ).verdicts(loaded.name)
 
 
 def note(config: Path, report: Report, *, store: str | None, environ: Mapping[str, str]) -> str:
-    """Count a verdict in the ledger; what was done, in words for standard error."""
-    loaded, root = _loaded(config, store=store), config.parent.absolute()
+    """Count a verdict in the ledger, and keep what it said; what was done, in words for standard error."""
+    loaded, root = configured(config, store=store), config.parent.absolute()
     commit = report.candidate.commit
     if commit is None or len(commit) not in {40, 64}:
         return "this verdict is not counted: the runs name no commit\n"
-    noted = commands.note(_store(loaded, root, environ), report, config=loaded, clock=workspace.now, commit=commit)
-    return "this verdict is counted\n" if noted else "this verdict is not counted: the runs name no test set\n"
+    noted = commands.note(store_of(loaded, root, environ), report, config=loaded, clock=workspace.now, commit=commit)
+    if noted.counted:
+        return f"this verdict is counted, and kept for {commit[:12]}\n" if noted.kept else "this verdict is counted\n"
+    return "this verdict is not counted: the runs name no test set\n"
 
 
 def listed(config: Path, *, store: str | None, environ: Mapping[str, str]) -> str:
     """The recorded commits, as a table."""
-    loaded = _loaded(config, store=store)
-    return commands.table(_store(loaded, config.parent.absolute(), environ), config=loaded)
+    loaded = configured(config, store=store)
+    return commands.table(store_of(loaded, config.parent.absolute(), environ), config=loaded)
 
 
 def comment(report: Path, *, number: int, when: When, environ: Mapping[str, str]) -> str:
@@ -134,14 +136,24 @@ def comment(report: Path, *, number: int, when: When, environ: Mapping[str, str]
     return f"{url}\n" if url else ""
 
 
-def _loaded(config: Path, *, store: str | None) -> Config:
+def configured(config: Path, *, store: str | None) -> Config:
+    """The configuration, with the runs recorded elsewhere where somebody says so.
+
+    Raises:
+        ConfigError: It is missing or wrong.
+    """
     loaded = config_file.load(config)
     if store is None:
         return loaded
     return loaded.model_copy(update={"baseline": loaded.baseline.model_copy(update={"store": store})})
 
 
-def _store(config: Config, root: Path, environ: Mapping[str, str]) -> RunStore:
+def store_of(config: Config, root: Path, environ: Mapping[str, str]) -> RunStore:
+    """Where runs are recorded.
+
+    Raises:
+        UsageError: That is a branch on GitHub, and there is no token for it.
+    """
     repository = _repository(environ) if config.baseline.store == commands.BRANCH else None
     if repository is None:
         return commands.store(config.baseline, root=root)

@@ -144,14 +144,23 @@ def read_record(folder: Path) -> RunRecord | None:
     file = folder / RUN_FILE
     if not file.is_file():
         return None
+    return parse_record(file.read_bytes(), where=str(file))
+
+
+def parse_record(content: bytes, *, where: str) -> RunRecord:
+    """Read the content of ``run.json``.
+
+    Raises:
+        InputError: It is not a ``metricgate.run/1`` document.
+    """
     try:
-        return RunRecord.model_validate_json(file.read_bytes())
+        return RunRecord.model_validate_json(content)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
+        place = ".".join(str(part) for part in first["loc"])
         raise InputError(
-            f"{where + ': ' if where else ''}{first['msg']}",
-            where=str(file),
+            f"{place + ': ' if place else ''}{first['msg']}",
+            where=where,
             expected=f"a {RUN_SCHEMA} document",
             fix="run `metricgate train` and `metricgate evaluate` again, or delete the file to use the folder as it is",
         ) from None

@@ -49,7 +49,7 @@ def test_each_comparison_is_counted_until_the_budget_is_spent(laptop: Laptop) ->
         found, out, err = laptop.compare("--store", "kept")
         assert found == code
         assert f"This is verdict {count} of 2 on this test set." in out
-        assert err == "this verdict is counted\n"
+        assert err == "this verdict is counted, and kept for 000000000000\n"
     assert "a test set whose budget is 2" in out
     assert len(list((laptop.root / "kept").rglob("*.json"))) == 3
 

@@ -110,4 +110,4 @@ def test_where_there_is_nothing_to_compare_with_only_absolute_bounds_are_left(ch
     commit(checkout, POLICY.format(limit=0.01))
     found = policy.without_baseline(policy.in_force(checkout, PATH, base=None))
     assert [rule.kind for rule in found.config.rules] == ["min"]
-    assert found.warnings == ("There is no change to compare here: only absolute bounds are judged, 1 of 2 rules.",)
+    assert found.warnings == ("There is nothing to compare with here: only absolute bounds are judged, 1 of 2 rules.",)

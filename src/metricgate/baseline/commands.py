@@ -12,6 +12,7 @@ import tabulate
 from metricgate import run as runs
 from metricgate.baseline import layout
 from metricgate.baseline.files import Files, FolderFiles
+from metricgate.baseline.judged import Judged, WorkflowRun
 from metricgate.baseline.layout import RecordedCommit
 from metricgate.baseline.ledger import Entry
 from metricgate.baseline.models import Models
@@ -43,6 +44,19 @@ class Found:
     distance: int
     committed: datetime | None
     recorded: datetime
+
+
+@dataclass(frozen=True)
+class Noted:
+    """What was noted of a verdict.
+
+    Attributes:
+        counted: Whether it was counted: not where no rule was judged, or the runs name no test set.
+        kept: Whether what it said is kept: not where the runs are of another commit than the one that they were judged for.
+    """
+
+    counted: bool = False
+    kept: bool = False
 
 
 def store(settings: Baseline, *, root: Path, branch: Files | None = None) -> RunStore:
@@ -113,37 +127,52 @@ def record(to: RunStore, folder: Path, *, config: Config, clock: Clock, commit: 
     return to.record(config.name, commit or _commit_of(folder), folder, config=config, clock=clock)
 
 
-def note(to: RunStore, report: Report, *, config: Config, clock: Clock, commit: str, pull_request: int | None = None) -> bool:
-    """Count a verdict: an entry of the ledger that says which test set it is about.
+def note(
+    to: RunStore,
+    report: Report,
+    *,
+    config: Config,
+    clock: Clock,
+    commit: str,
+    pull_request: int | None = None,
+    workflow: WorkflowRun | None = None,
+    keep: bool = True,
+) -> Noted:
+    """Count a verdict in the ledger, for the test set that it is about, and keep what it said about the commit.
 
     Args:
         to: Where.
         report: What the gate said.
         config: Gives the model's name.
         clock: Says when.
-        commit: The commit that it is about.
+        commit: The commit that it is about, as the caller knows it: runs can name any.
         pull_request: Its number.
-
-    Returns:
-        Whether there is an entry: not where no rule was judged, or the runs name no test set.
+        workflow: The workflow run that trained and judged.
+        keep: Whether what it said is kept.
 
     Raises:
         UsageError: There is no full hash, or no fingerprint.
-        StageError: The store can't be reached or written.
+        StageError: The place can't be reached or written.
     """
-    if report.reuse is None or not report.rules:
-        return False
     moment = clock().astimezone(timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    entry = Entry(
-        kind="verdict",
-        name=config.name,
-        commit=layout.full_commit(commit),
-        time=moment,
-        verdict=report.verdict,
-        pull_request=pull_request,
-        test_set=report.reuse.test_set,
-    )
-    return to.note(entry)
+    layout.full_commit(commit)
+    entry = None
+    if report.reuse is not None and report.rules:
+        entry = Entry(
+            kind="verdict",
+            name=config.name,
+            commit=commit,
+            time=moment,
+            verdict=report.verdict,
+            pull_request=pull_request,
+            test_set=report.reuse.test_set,
+        )
+    kept = None
+    # GitHub's merge commit of a pull request is judged for its head, and is no commit that anybody could release.
+    if keep and report.candidate.commit == commit:
+        kept = Judged(name=config.name, commit=commit, time=moment, report=report.without_ids(), workflow=workflow)
+    done = to.note(*(one for one in (entry, kept) if one is not None))
+    return Noted(counted=done and entry is not None, kept=done and kept is not None)
 
 
 def find(

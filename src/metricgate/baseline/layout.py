@@ -1,9 +1,10 @@
 """Where things lie in a store. Everything that a listing can answer is in the paths, so that it costs no further request.
 
-- ``runs/<name>/<commit>/<run>/run.json``, and beside it the scores or a pointer to them: one run;
+- ``runs/<name>/<commit>/<run>/run.json``, and beside it the scores or a pointer to them, and golden requests: one run;
 - ``runs/<name>/<commit>/recorded-<time>-<runs>.json``: the commit is recorded, as a whole;
 - ``ledger/<name>/<commit>/<baseline>-<digest>.json``: one entry of the ledger, a file of its own so that writers never meet;
-- ``verdicts/<name>/<test set>/<commit>-<digest>.json``: the same of a verdict. They keep no recorded commit from being pruned.
+- ``verdicts/<name>/<test set>/<commit>-<digest>.json``: the same of a verdict. They keep no recorded commit from being pruned;
+- ``reports/<name>/<commit>/<time>-<digest>.json``: what a verdict said about a commit, kept as long as the commit's runs are.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Annotated, Literal
 
 import pydantic
 
+from metricgate import golden
 from metricgate.errors import UsageError
 from metricgate.formats import metrics_json, scores
 from metricgate.run import RUN_FILE
@@ -25,11 +27,15 @@ from metricgate.run import RUN_FILE
 RUNS = "runs"
 LEDGER = "ledger"
 VERDICTS = "verdicts"
+REPORTS = "reports"
 POINTER_FILE = "scores.pointer.json"
-FILES = frozenset({RUN_FILE, metrics_json.FILE, POINTER_FILE, *(f"{scores.STEM}{suffix}" for suffix in scores.SUFFIXES)})
+FILES = frozenset(
+    {RUN_FILE, metrics_json.FILE, POINTER_FILE, golden.FILE, *(f"{scores.STEM}{suffix}" for suffix in scores.SUFFIXES)}
+)
 NO_BASELINE = "none"
 
 _TIME = "%Y%m%dT%H%M%SZ"
+_MOMENT = "%Y%m%dT%H%M%S.%fZ"
 _COMMIT = r"[0-9a-f]{40}|[0-9a-f]{64}"
 _PLAIN = re.compile(r"[a-z0-9][a-z0-9_-]*(\.[a-z0-9_-]+)*")
 _IN_RUNS = re.compile(rf"{RUNS}/(?P<name>[^/]+)/(?P<commit>{_COMMIT})/(?P<rest>[^/]+(?:/[^/]+)?)")
@@ -41,6 +47,9 @@ _ENTRY = re.compile(
 _TEST_SET = re.compile(r"sha256:[0-9a-f]{64}")
 _VERDICT = re.compile(
     rf"{VERDICTS}/(?P<name>[^/]+)/(?P<test_set>[0-9a-f]{{64}})/(?P<commit>{_COMMIT})-(?P<digest>[0-9a-f]{{16}})\.json"
+)
+_REPORT = re.compile(
+    rf"{REPORTS}/(?P<name>[^/]+)/(?P<commit>{_COMMIT})/(?P<time>\d{{8}}T\d{{6}}\.\d{{6}}Z)-(?P<digest>[0-9a-f]{{16}})\.json"
 )
 
 
@@ -176,6 +185,32 @@ def verdicts(paths: Iterable[str], name: str) -> dict[str, int]:
     return dict(Counter(f"sha256:{match['test_set']}" for match in found))
 
 
+def report(name: str, commit: str, *, time: datetime, content: bytes) -> str:
+    """The path of what a verdict said."""
+    moment = time.astimezone(timezone.utc).strftime(_MOMENT)
+    return f"{REPORTS}/{slug(name)}/{full_commit(commit)}/{moment}-{hashlib.sha256(content).hexdigest()[:16]}.json"
+
+
+def reports(paths: Iterable[str], name: str) -> dict[str, tuple[str, ...]]:
+    """The paths of what was said about each commit, oldest first."""
+    folder = slug(name)
+    found: dict[str, list[str]] = {}
+    for path in sorted(paths):  # a time in a name sorts as it is
+        if (match := _REPORT.fullmatch(path)) and match["name"] == folder and _time(match["time"], _MOMENT):
+            found.setdefault(match["commit"], []).append(path)
+    return {commit: tuple(of) for commit, of in found.items()}
+
+
+def said_at(path: str) -> datetime:
+    """When a verdict was given, from the path of what it said."""
+    match = _REPORT.fullmatch(path)
+    time = _time(match["time"], _MOMENT) if match else None
+    if time is None:
+        message = f"{path} is no path of a report"
+        raise ValueError(message)
+    return time
+
+
 def entries(paths: Iterable[str], name: str) -> tuple[str, ...]:
     """The paths of a model's ledger entries."""
     folder = slug(name)
@@ -188,8 +223,8 @@ def referred(paths: Iterable[str], name: str) -> frozenset[str]:
     return frozenset(match[role] for match in found for role in ("commit", "baseline")) - {NO_BASELINE}
 
 
-def _time(text: str) -> datetime | None:
+def _time(text: str, form: str = _TIME) -> datetime | None:
     try:
-        return datetime.strptime(text, _TIME).replace(tzinfo=timezone.utc)
+        return datetime.strptime(text, form).replace(tzinfo=timezone.utc)
     except ValueError:  # month 13: not a name that we gave
         return None

@@ -11,6 +11,7 @@ from metricgate.errors import InputError
 
 Commit = Annotated[str, pydantic.Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
 Text = Annotated[str, pydantic.Field(max_length=1000)]
+Time = Annotated[str, pydantic.Field(pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$")]
 
 
 class Entry(pydantic.BaseModel):
@@ -36,7 +37,7 @@ class Entry(pydantic.BaseModel):
     name: Text
     commit: Commit
     baseline: Commit | None = None
-    time: Annotated[str, pydantic.Field(pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$")]
+    time: Time
     verdict: Literal["pass", "fail", "inconclusive", "not_comparable"] | None = None
     by: Text | None = None
     pull_request: Annotated[int, pydantic.Field(ge=1)] | None = None

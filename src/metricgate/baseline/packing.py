@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from metricgate import formats
+from metricgate import formats, golden
 from metricgate.baseline import parquet_copy
 from metricgate.config import Config
-from metricgate.errors import UsageError
+from metricgate.errors import InputError, UsageError
 from metricgate.formats import metrics_json
 from metricgate.formats import scores as score_tables
 from metricgate.run import RUN_FILE, Run
+from metricgate.train import digest
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ def _pack(run: Run, *, commit: str, config: Config) -> PackedRun:
             for name, metric in run.metrics.items()
         }
         files[metrics_json.FILE] = _json(stated)
+    if run.record.golden_digest is not None and (home / golden.FILE).is_file():
+        files[golden.FILE] = _golden(home / golden.FILE, run.record.golden_digest)
     table = None
     if run.scores is not None:
         texts = {config.scores.id, *config.slice_columns, *(run.record.fingerprints.reference_columns or ())}
@@ -89,6 +92,20 @@ def _pack(run: Run, *, commit: str, config: Config) -> PackedRun:
         if copy != run.scores.path:
             copy.unlink()
     return PackedRun(folder=_folder(run, files, table), files=files, scores=table)
+
+
+def _golden(file: Path, expected: str) -> bytes:
+    """The golden requests, as the evaluation left them: an image is asked no others."""
+    content = file.read_bytes()
+    found = digest.PREFIX + hashlib.sha256(content).hexdigest()
+    if found != expected:
+        raise InputError(
+            f"the golden requests have the digest {found}",
+            where=str(file),
+            expected=f"what the evaluation wrote, {expected}",
+            fix="metricgate evaluate        # writes them again",
+        )
+    return content
 
 
 def _folder(run: Run, files: Mapping[str, bytes], table: tuple[str, bytes] | None) -> str:

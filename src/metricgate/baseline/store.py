@@ -8,14 +8,18 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from metricgate.baseline import layout, ledger, objects, packing, retention
+from metricgate import golden
+from metricgate import run as run_documents
+from metricgate.baseline import judged, layout, ledger, objects, packing, retention
 from metricgate.baseline.files import Files
+from metricgate.baseline.judged import Judged
 from metricgate.baseline.layout import RecordedCommit
 from metricgate.baseline.ledger import Entry
 from metricgate.baseline.objects import Objects
 from metricgate.baseline.packing import PackedRun
 from metricgate.config import Config
 from metricgate.errors import InputError, StageError, UsageError
+from metricgate.run import RUN_FILE, RunRecord
 
 Clock = Callable[[], datetime]
 
@@ -109,33 +113,34 @@ class RunStore:
             InputError: A score table that is kept elsewhere is gone, or another one.
             StageError: The place can't be reached.
         """
-        layout.full_commit(commit)
-        for attempt in range(_READINGS):
-            paths = self.files.paths() if attempt else self.files.listed()
-            found = layout.recorded(paths, name).get(commit)
-            if not attempt and (found is None or not found.complete):  # perhaps it is by now
-                continue
-            if found is None:
-                raise UsageError(
-                    f"{commit[:12]} is not recorded",
-                    expected=f"a recorded commit of {name}",
-                    fix=f"metricgate run && metricgate record        # with {commit[:12]} checked out",
-                )
-            if not found.complete:
-                raise InputError(
-                    f"only {len(found.runs)} runs of {commit[:12]} are there",
-                    where=found.markers[-1],
-                    expected="as many as were recorded: one that is gone must not be left out of the mean silently",
-                    fix="record the commit again",
-                )
-            try:
-                read = {path: self.files.read(path) for files in found.runs.values() for path in files.values()}
-            except KeyError:  # replaced or pruned meanwhile
-                continue
-            return self._write(found, read, name=name, into=into / commit)
-        raise StageError(
-            f"the runs of {commit[:12]} were replaced again and again while they were read", fix="run the command again"
-        )
+        found, read = self._read(name, commit, lambda _: True)
+        return self._write(found, read, name=name, into=into / commit)
+
+    def records(self, name: str, commit: str) -> dict[str, RunRecord]:
+        """What the recorded runs of a commit say about themselves, by the run's folder; neither scores nor golden requests.
+
+        Raises:
+            UsageError: The commit is not recorded.
+            InputError: A record is malformed.
+            StageError: The place can't be reached.
+        """
+        found, read = self._read(name, commit, lambda file: file == RUN_FILE)
+        return {
+            run: run_documents.parse_record(read[files[RUN_FILE]], where=files[RUN_FILE])
+            for run, files in found.runs.items()
+            if RUN_FILE in files
+        }
+
+    def golden(self, name: str, commit: str, run: str) -> bytes | None:
+        """The golden requests of a recorded run; None where it has none.
+
+        Raises:
+            UsageError: The commit is not recorded.
+            StageError: The place can't be reached.
+        """
+        found, read = self._read(name, commit, lambda file: file == golden.FILE)
+        path = found.runs.get(run, {}).get(golden.FILE)
+        return None if path is None else read[path]
 
     def history(self, name: str, commits: Iterable[str], into: Path, *, most: int = MOST_HISTORY) -> Path | None:
         """Copy the runs of those commits out that are recorded, as the last listing saw them.
@@ -155,7 +160,8 @@ class RunStore:
             if commit in recorded:
                 if copied and copied + len(recorded[commit].runs) > most:
                     break
-                self.load(name, commit, into)
+                found, read = self._read(name, commit, lambda file: file != golden.FILE)
+                self._write(found, read, name=name, into=into / commit)
                 copied += len(recorded[commit].runs)
         return into if copied else None
 
@@ -177,8 +183,12 @@ class RunStore:
             found = layout.recorded(present, name)
             kept = {*needed, *layout.referred(present, name)}
             gone = retention.superfluous({commit: here.time for commit, here in found.items()}, keep=keep, needed=kept)
+            reports = layout.reports(present, name)
+            alone = {commit: layout.said_at(paths[-1]) for commit, paths in reports.items() if commit not in found}
+            unsaid = retention.superfluous(alone, keep=keep, needed=kept)
             # First what says that the commit is recorded: half of one must not count as one.
-            return {path: None for commit in gone for path in found[commit].paths}
+            unwanted = [path for commit in gone for path in found[commit].paths]
+            return dict.fromkeys([*unwanted, *(path for commit in (*gone, *unsaid) for path in reports.get(commit, ()))])
 
         if not self.files.change(edit, message=f"Prune {name}"):
             return ()
@@ -187,23 +197,29 @@ class RunStore:
                 self.objects.remove(layout.commit_folder(name, commit))
         return gone
 
-    def note(self, entry: Entry) -> bool:
-        """Add an entry to the ledger; a verdict on a test set goes where such are counted.
+    def note(self, *said: Entry | Judged) -> bool:
+        """Add entries to the ledger, and what verdicts said; a verdict on a test set goes where such are counted.
 
         Returns:
-            Whether it is new.
+            Whether any is new.
 
         Raises:
-            UsageError: The test set is no fingerprint.
+            UsageError: A test set is no fingerprint.
             StageError: The place can't be reached or written.
         """
-        content = entry.to_json()
-        if entry.kind == "verdict" and entry.test_set is not None:
-            path = layout.verdict(entry.name, entry.commit, test_set=entry.test_set, content=content)
-        else:
-            path = layout.entry(entry.name, entry.commit, baseline=entry.baseline, content=content)
-        message = f"Note a {entry.kind} for {entry.name} at {entry.commit[:12]}"
-        return self.files.change(lambda _: {path: content}, message=message)
+        wanted = {_path(one): one.to_json() for one in said}
+        what = " and ".join(f"a {one.kind}" if isinstance(one, Entry) else "a report" for one in said)
+        message = f"Note {what} for {said[0].name} at {said[0].commit[:12]}" if said else ""
+        return bool(wanted) and self.files.change(lambda _: wanted, message=message)
+
+    def judged(self, name: str, commit: str) -> Judged | None:
+        """The last verdict about a commit; None where there is none.
+
+        Raises:
+            InputError: What is kept of it is malformed, or not what was kept.
+            StageError: The place can't be reached.
+        """
+        return judged.newest(self.files, name, commit)
 
     def verdicts(self, name: str) -> dict[str, int]:
         """How many verdicts each test set has given, by its fingerprint, as the last listing saw it.
@@ -274,11 +290,43 @@ class RunStore:
         document = pointer.model_dump(mode="json", by_alias=True)
         return {**run.files, layout.POINTER_FILE: (json.dumps(document, indent=2, sort_keys=True) + "\n").encode()}
 
+    def _read(self, name: str, commit: str, wanted: Callable[[str], bool]) -> tuple[RecordedCommit, Mapping[str, bytes]]:
+        """A recorded commit and those of its files that are wanted, all of one recording."""
+        layout.full_commit(commit)
+        for attempt in range(_READINGS):
+            paths = self.files.paths() if attempt else self.files.listed()
+            found = layout.recorded(paths, name).get(commit)
+            if not attempt and (found is None or not found.complete):  # perhaps it is by now
+                continue
+            if found is None:
+                raise UsageError(
+                    f"{commit[:12]} is not recorded",
+                    expected=f"a recorded commit of {name}",
+                    fix=f"metricgate run && metricgate record        # with {commit[:12]} checked out",
+                )
+            if not found.complete:
+                raise InputError(
+                    f"only {len(found.runs)} runs of {commit[:12]} are there",
+                    where=found.markers[-1],
+                    expected="as many as were recorded: one that is gone must not be left out of the mean silently",
+                    fix="record the commit again",
+                )
+            try:
+                read = {
+                    path: self.files.read(path) for files in found.runs.values() for file, path in files.items() if wanted(file)
+                }
+            except KeyError:  # replaced or pruned meanwhile
+                continue
+            return found, read
+        raise StageError(
+            f"the runs of {commit[:12]} were replaced again and again while they were read", fix="run the command again"
+        )
+
     def _write(self, found: RecordedCommit, read: Mapping[str, bytes], *, name: str, into: Path) -> Path:
         for run, files in found.runs.items():
             target = into / run
             target.mkdir(parents=True, exist_ok=True)
-            for file, path in files.items():
+            for file, path in ((file, path) for file, path in files.items() if path in read):
                 if file == layout.POINTER_FILE:
                     self._fetch(read[path], where=path, name=name, commit=found.commit, target=target)
                 else:
@@ -295,3 +343,12 @@ class RunStore:
                 fix=f"baseline: {{scores: {pointer.url[:200].partition('/runs/')[0]}}}",
             )
         self.objects.fetch(pointer, folder=layout.commit_folder(name, commit), name=target.name, into=target)
+
+
+def _path(said: Entry | Judged) -> str:
+    if isinstance(said, Judged):
+        return said.path
+    content = said.to_json()
+    if said.kind == "verdict" and said.test_set is not None:
+        return layout.verdict(said.name, said.commit, test_set=said.test_set, content=content)
+    return layout.entry(said.name, said.commit, baseline=said.baseline, content=content)

@@ -84,7 +84,7 @@ def main(stage: str, environ: Mapping[str, str], *, stream: TextIO | None = None
 
 
 def _check(job: Job) -> int:
-    """The whole check: the candidate's runs, the baseline's, the verdict, the comment; a push is recorded."""
+    """The whole check: the candidate's runs, the baseline's, the verdict, the comment; a push is recorded, whatever it is."""
     from metricgate.github import kept_models, recorded, second_checkout
 
     event.refuse_to_train(job.settings.event_name)
@@ -95,15 +95,15 @@ def _check(job: Job) -> int:
     base = job.base()
     judging = policy.in_force(job.checkout, given.config, base=base, default_name=job.model_name)
     judging = second_checkout.with_evaluation(job, judging, base)
-    found = recorded.Found()
-    if given.baseline is None and base is not None:
+    found, start = recorded.Found(), job.before()
+    if given.baseline is None and start is not None:
         folder = job.folder("recorded")
-        found = recorded.look(job, judging.config, base, into=folder / "baseline", history=folder / "history")
+        found = recorded.look(job, judging.config, start, into=folder / "baseline", history=folder / "history")
     candidate = job.produce(given.workspace, job.folder("candidate"), stages=_BOTH, title="Train and evaluate this change")
     job.runner.output("run-dir", str(candidate))
     baseline, origin = given.baseline or found.baseline, found.origin
-    if baseline is None and base is not None and found.train:
-        baseline, origin = _made(job, judging.config, found, base, job.folder("baseline"))
+    if baseline is None and start is not None and found.train:
+        baseline, origin = _made(job, judging.config, found, start, job.folder("baseline"))
     if baseline is None:
         judging = replace(judging, warnings=(*judging.warnings, *found.told))
     report = _judge(
@@ -116,7 +116,7 @@ def _check(job: Job) -> int:
         verdicts=found.verdicts,
     )
     report = showing.posted(job, report)
-    looked = given.baseline is None and base is not None
+    looked = given.baseline is None and start is not None
     if found.verdicts is not None or not looked:  # what could not be read a while ago is not waited for again
         try:
             recorded.note(job, judging, report)
@@ -139,23 +139,23 @@ def _evaluate(job: Job) -> int:
 
 
 def _baseline(job: Job) -> int:
-    """The runs of the commit that the change goes into; no output where there is none."""
+    """The runs of the commit that the change goes into, or recorded ones before a push; no output where there are none."""
     from metricgate.github import recorded
 
     given = job.settings
-    base = job.base()
+    base, start = job.base(), job.before()
     found, made = recorded.Found(train=False), None
     origin: Origin | None = None
-    if base is not None:
-        job.runner.output("commit", base)
+    if start is not None:
+        job.runner.output("commit", start)
         into = given.run_dir or job.folder("baseline")
         judging = policy.in_force(job.checkout, given.config, base=base, default_name=job.model_name)
-        found = recorded.look(job, judging.config, base, into=into, history=into.with_name(f"{into.name}-history"))
+        found = recorded.look(job, judging.config, start, into=into, history=into.with_name(f"{into.name}-history"))
         if given.outdated is not None:
             found = replace(found, outdated=given.outdated, origin=given.origin)
         made, origin = found.baseline, found.origin
         if made is None and found.train and given.train:
-            made, origin = _made(job, judging.config, found, base, into)
+            made, origin = _made(job, judging.config, found, start, into)
     told = json.dumps(asdict(origin)) if origin else ""
     for name, value in (("run-dir", made), ("history", found.history), ("origin", told), ("outdated", found.outdated)):
         job.runner.output(name, str(value or ""))
@@ -172,7 +172,8 @@ def _made(job: Job, config: Config, found: Found, base: str, into: Path) -> tupl
         again = kept_models.evaluate_again(job, config, found.outdated, into)
         if again is not None:
             return again, found.origin
-    return second_checkout.make(job, base, into), None
+    # What is pushed was judged as a change: nothing is trained a second time for it.
+    return (second_checkout.make(job, base, into) if job.work.kind == "compare" else None), None
 
 
 def _compare(job: Job) -> int:
@@ -277,7 +278,7 @@ def _counted(job: Job, report: Report) -> None:
 
     judging = policy.in_force(job.checkout, job.settings.config, base=job.base(), default_name=job.model_name)
     try:
-        if not recorded.note(job, judging, report):
+        if not recorded.note(job, judging, report).counted:
             job.runner.say("nothing to count: no rule was judged, the runs name no test set, or the policy is the change's own")
     except UnansweredError as error:
         job.runner.annotate("warning", str(error), title="The verdict is not counted")
@@ -304,6 +305,7 @@ def _judge(
     verdicts: Mapping[str, int] | None = None,
 ) -> Report:
     """Compare, write the report, and show it to the runner."""
+    in_force = judging.config.policy_digest
     if baseline is None and job.work.kind != "compare":
         judging = policy.without_baseline(judging)
     report = pipeline.compare(
@@ -316,6 +318,7 @@ def _judge(
         origin=origin,
         importing=judging.importing,
         verdicts=verdicts,
+        policy=in_force,
     )
     written = showing.written(job, report)
     for name, value in (("report", written), ("markdown", written.with_suffix(".md")), ("comment-url", "")):

@@ -59,6 +59,14 @@ class Checkout:
             raise self._too_shallow(work.base)
         return common
 
+    def parent(self) -> str | None:
+        """The first parent of the commit that is checked out, which a shallow clone need not have; None for the first one.
+
+        Raises:
+            UsageError: The folder is no git work tree, or has no commit.
+        """
+        return next(iter(self._parents(self.head())), None)
+
     def read(self, commit: str, path: PurePosixPath) -> str | None:
         """A file's text at a commit; None where the commit has no such file."""
         if self._ask("cat-file", "-e", f"{commit}:{path}") is None:

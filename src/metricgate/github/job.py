@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metricgate import pipeline
+from metricgate.baseline.judged import WorkflowRun
 from metricgate.github import event
 from metricgate.github.checkout import Checkout
 from metricgate.github.commands import Commands
@@ -66,6 +67,19 @@ class Job:
     def base(self) -> str | None:
         """The commit that the change is compared with; None where there is no change."""
         return self.checkout.base_of(self.work) if self.work.kind == "compare" else None
+
+    def before(self) -> str | None:
+        """The commit from which on a recorded baseline is looked for, a push's first parent; None where none is wanted."""
+        return self.checkout.parent() if self.work.kind == "record" else self.base()
+
+    @property
+    def workflow(self) -> WorkflowRun | None:
+        """This run of a workflow; None outside GitHub."""
+        given = self.settings
+        if not given.run_id:
+            return None
+        url = f"{given.server_url}/{given.repository}/actions/runs/{given.run_id}"
+        return WorkflowRun(name=self.environ.get("GITHUB_WORKFLOW", "")[:1000], id=given.run_id, url=url)
 
     def produce(self, root: Path, run_dir: Path | None, *, stages: tuple[pipeline.Stage, ...], title: str) -> Path:
         """Train or evaluate (or both) what is checked out at ``root``, in a group of the log where nothing is a command."""

@@ -73,9 +73,9 @@ def in_force(checkout: Checkout, path: PurePosixPath, *, base: str | None, defau
 
 
 def without_baseline(policy: Policy) -> Policy:
-    """What is left to judge where there is nothing to compare with on purpose: the absolute bounds."""
+    """What is left to judge where there need not be anything to compare with: the absolute bounds."""
     rules = tuple(rule for rule in policy.config.rules if rule.kind in _NEEDS_NO_BASELINE)
     gate = policy.config.gate.model_copy(update={"rules": rules})
     judged = f"{len(rules)} of {len(policy.config.rules)} rules" if rules else "none of the rules"
-    told = f"There is no change to compare here: only absolute bounds are judged, {judged}."
+    told = f"There is nothing to compare with here: only absolute bounds are judged, {judged}."
     return replace(policy, config=policy.config.model_copy(update={"gate": gate}), warnings=(*policy.warnings, told))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from metricgate import formats, workspace
 from metricgate.baseline import commands, local_history
+from metricgate.baseline.commands import Noted
 from metricgate.baseline.ledger import Entry
 from metricgate.baseline.nearest import Commit
 from metricgate.baseline.store import RunStore
@@ -51,16 +52,17 @@ def look(job: Job, config: Config, base: str, *, into: Path, history: Path) -> F
     """Look for the nearest recorded ancestor of a commit.
 
     A store that can't be read is said, and counts as one without runs: then a baseline is made, or the verdict says that it is
-    missing.
+    missing. For a push none is trained: the change was judged before it came in.
 
     Args:
         job: The job.
         config: Says where runs are recorded.
-        base: The merge-base of the change.
+        base: The merge-base of the change, or the first parent of what was pushed.
         into: Where the runs of the ancestor go.
         history: Where those of other ancestors go.
     """
-    wanted = config.baseline.train_missing and job.checkout.read(base, job.settings.config) is not None
+    is_change = job.work.kind == "compare"
+    wanted = is_change and config.baseline.train_missing and job.checkout.read(base, job.settings.config) is not None
     try:
         store = store_of(job, config)
         if store is None:
@@ -72,22 +74,22 @@ def look(job: Job, config: Config, base: str, *, into: Path, history: Path) -> F
         found = commands.find(store, commits, config=config, into=into, recorded=recorded)
         others = store.history(config.name, besides(commits, found), history)
         if found is None:
-            told = f"No recorded commit of `{config.name}` is an ancestor within {limit} commits. {to_make(base)}"
+            told = f"No recorded commit of `{config.name}` is an ancestor within {limit} commits."
+            told = f"{told} {to_make(base)}" if is_change else told
             job.runner.say(told)
             return Found(history=others, train=wanted, told=(told,), verdicts=verdicts)
         changed = _other_evaluation(job, found.folder, config)
     except MetricgateError as error:
         told = f"Recorded runs could not be read: {error.found}"
         job.runner.annotate("warning", str(error), title="Recorded runs could not be read")
-        return Found(train=wanted, told=(told, to_make(base)))
+        return Found(train=wanted, told=(told, to_make(base)) if is_change else (told,))
     if changed:
         job.runner.say(f"the baseline {found.commit[:7]} is recorded, and {changed}")
-        if wanted:
+        if wanted or not is_change:
             outdated = found.folder.rename(into.with_name(f"{into.name}-outdated"))
             told = f"{changed[0].upper()}{changed[1:]}."
-            return Found(
-                history=others, origin=origin_of(found), outdated=outdated, train=True, told=(told,), verdicts=verdicts
-            )
+            origin, train = origin_of(found), is_change or config.baseline.models is not None
+            return Found(history=others, origin=origin, outdated=outdated, train=train, told=(told,), verdicts=verdicts)
     job.runner.say(f"the baseline is {found.commit[:7]}, recorded, {found.distance} commits before {base[:7]}")
     return Found(baseline=found.folder, history=others, origin=origin_of(found), train=False, verdicts=verdicts)
 
@@ -135,12 +137,11 @@ def record(job: Job, config: Config, runs: Path) -> bool:
     return done.changed
 
 
-def note(job: Job, judging: Policy, report: Report) -> bool:
-    """Count the verdict of a report in the ledger, for the test set that it is about.
+def note(job: Job, judging: Policy, report: Report) -> Noted:
+    """Count the verdict of a report in the ledger, for the test set that it is about, and keep what it said about the commit.
 
-    Returns:
-        Whether there is an entry: not without a store, where no rule was judged, or where the runs name no test set. Nor by a
-        policy that the change brings itself: which branch or folder the job writes to is not the change's to choose.
+    Nothing without a store. Nor by a policy that the change brings itself: which branch or folder the job writes to is not the
+    change's to choose.
 
     Raises:
         StageError: The store can't be reached or written.
@@ -148,13 +149,24 @@ def note(job: Job, judging: Policy, report: Report) -> bool:
     config = judging.config
     store = None if judging.is_the_changes_own else store_of(job, config)
     if store is None:
-        return False
+        return Noted()
     commit = job.work.head or job.checkout.head()
-    pull = job.work.number
-    if not commands.note(store, report, config=config, clock=workspace.now, commit=commit, pull_request=pull):
-        return False
-    job.runner.say("the verdict is counted for its test set")
-    return True
+    noted = commands.note(
+        store,
+        report,
+        config=config,
+        clock=workspace.now,
+        commit=commit,
+        pull_request=job.work.number,
+        workflow=job.workflow,
+        # A tag neither trains nor judges: what was judged when its commit was pushed is what counts.
+        keep=job.work.kind in {"compare", "record"},
+    )
+    if noted.counted:
+        job.runner.say("the verdict is counted for its test set")
+    if noted.kept:
+        job.runner.say(f"the verdict is kept for {commit[:7]}")
+    return noted
 
 
 def _note_waivers(job: Job, config: Config, store: RunStore, commit: str) -> None:
