@@ -22,7 +22,7 @@ from metricgate.release.published import Published
 from metricgate.release.publishing import Release, World
 from metricgate.release.registry import Registry
 
-LOCAL_BUILDER = "https://metricgate.dev/builder/local/v1"
+LOCAL_BUILDER = "https://github.com/metricgate/metricgate/types/builder/local/v1"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,7 +31,7 @@ _EVIDENCE: Mapping[str, str] = {
     "https://slsa.dev/provenance/v1": "how the model was trained, and how the image was built",
     "https://model_signing/signature/v1.0": "every file of the model, as `model_signing` signs and verifies it",
     "https://cyclonedx.org/bom": "the bill of materials, with the model's metrics (CycloneDX)",
-    "https://metricgate.dev/smoke-test/v1": "the smoke test of the image",
+    "https://github.com/metricgate/metricgate/types/smoke-test/v1": "the smoke test of the image",
 }
 
 

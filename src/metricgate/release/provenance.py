@@ -13,8 +13,8 @@ from metricgate.release.facts import Facts, Job
 from metricgate.train import digest
 
 TYPE = "https://slsa.dev/provenance/v1"
-TRAINING = "https://metricgate.dev/train/v1"
-IMAGE = "https://metricgate.dev/image/v1"
+TRAINING = "https://github.com/metricgate/metricgate/types/train/v1"
+IMAGE = "https://github.com/metricgate/metricgate/types/image/v1"
 
 # The path of an interpreter says something about a machine and nothing about a model.
 _NOT_TOLD = frozenset({"executable"})

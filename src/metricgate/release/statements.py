@@ -31,7 +31,7 @@ from metricgate.train import digest
 STATEMENT = "https://in-toto.io/Statement/v1"
 TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
 BOM = "https://cyclonedx.org/bom"
-SMOKE_TEST = "https://metricgate.dev/smoke-test/v1"
+SMOKE_TEST = "https://github.com/metricgate/metricgate/types/smoke-test/v1"
 MODEL_SIGNATURE = "https://model_signing/signature/v1.0"
 
 TRAINING, VERDICT, IMAGE, SMOKE, SBOM, ML_BOM, MODEL = (
