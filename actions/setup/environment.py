@@ -40,7 +40,7 @@ WARM_UP = """
 import importlib, pkgutil, sys
 import duckdb, jinja2, numpy, pydantic, ruamel.yaml, scipy.special, tabulate
 import metricgate
-missing = ("demo", "server") if sys.argv[1] == "release" else ("demo", "server", "release")
+missing = ("demo", "server") if sys.argv[1] == "release" else ("demo", "server", "release", "releasing")
 for module in pkgutil.walk_packages(metricgate.__path__, "metricgate."):
     if module.name.split(".")[1] not in missing and not module.name.endswith("__main__"):
         importlib.import_module(module.name)
