@@ -166,3 +166,19 @@ def read_manifest(content: bytes, *, where: str) -> Manifest | Index:
     else:
         found = f"it says that it is {(shape.media_type or 'nothing')[:100]!r}"
     raise InputError(f"this is no manifest: {found}", where=where, expected="a manifest or an index of the OCI image format")
+
+
+def read_index(content: bytes, *, where: str) -> Index:
+    """Read an index.
+
+    Args:
+        content: Its bytes.
+        where: What it is called, for errors.
+
+    Raises:
+        InputError: It is none.
+    """
+    document = read_manifest(content, where=where)
+    if not isinstance(document, Index):
+        raise InputError("this is an image, not a list of images", where=where, expected="an index of the OCI image format")
+    return document
