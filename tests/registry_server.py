@@ -1,0 +1,338 @@
+"""Debian's docker-registry as a process of the tests, with a login and TLS where they are wanted; and a proxy with faults.
+
+with registry_server.started() as registry, registry_server.Proxy(registry.name) as proxy:
+    proxy.faults.append(Fault("PATCH", status=500))
+    ...  # a real client talks to proxy.name
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import http.client
+import http.server
+import ipaddress
+import json
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+HOST = "127.0.0.1"
+USER, PASSWORD = "robot", "correct horse battery staple"
+# What `htpasswd -B` makes of that password.
+_HASHED = "$2y$05$D.ktYVcF/iI44USyPub6mei/bLBoSUGDNGfF4TjRHPH7Q.0xlqPjy"
+_START_S = 30.0
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A registry that runs.
+
+    Attributes:
+        name: Its host and port.
+        storage: Where its files lie.
+        environ: What a client's environment needs: the login, and whom to trust.
+        process: The process.
+    """
+
+    name: str
+    storage: Path
+    environ: Mapping[str, str]
+    process: subprocess.Popen[bytes]
+
+    def blob(self, digest: str) -> Path:
+        """The file of a blob."""
+        hexadecimal = digest.partition(":")[2]
+        return self.storage / "docker/registry/v2/blobs/sha256" / hexadecimal[:2] / hexadecimal / "data"
+
+
+@contextlib.contextmanager
+def started(*, login: bool = False, tls: bool = False, storage: Path | None = None) -> Iterator[Registry]:
+    """A registry of its own, which is gone afterwards.
+
+    Args:
+        login: Whether it wants ``USER`` and ``PASSWORD``.
+        tls: Whether it speaks HTTPS, with a certificate that only ``environ`` trusts.
+        storage: Where its files lie; by default a folder of its own.
+    """
+    if shutil.which("docker-registry") is None:
+        pytest.fail("there is no docker-registry: apt-get install docker-registry", pytrace=False)
+    with tempfile.TemporaryDirectory(prefix="registry-") as name:
+        folder = Path(name)
+        port = _free_port()
+        settings: dict[str, object] = {
+            "version": 0.1,
+            "log": {"level": "error"},
+            "storage": {
+                "filesystem": {"rootdirectory": str(storage or folder / "storage")},
+                "delete": {"enabled": True},
+            },
+            "http": {"addr": f"{HOST}:{port}", "relativeurls": True},
+        }
+        environ: dict[str, str] = {}
+        if login:
+            (folder / "htpasswd").write_text(f"{USER}:{_HASHED}\n")
+            settings["auth"] = {"htpasswd": {"realm": "tests", "path": str(folder / "htpasswd")}}
+            environ |= {"METRICGATE_REGISTRY_USERNAME": USER, "METRICGATE_REGISTRY_PASSWORD": PASSWORD}
+        if tls:
+            _certificate(folder)
+            settings["http"] = {
+                "addr": f"{HOST}:{port}",
+                "relativeurls": True,
+                "tls": {"certificate": str(folder / "cert.pem"), "key": str(folder / "key.pem")},
+            }
+            environ |= {"REQUESTS_CA_BUNDLE": str(folder / "cert.pem")}
+        (folder / "config.yml").write_text(json.dumps(settings))  # JSON is YAML
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(["docker-registry", "serve", folder / "config.yml"], stdout=log, stderr=log)
+        try:
+            _until_it_listens(port, process, folder / "log")
+            yield Registry(f"{HOST}:{port}", storage or folder / "storage", environ, process)
+        finally:
+            process.terminate()
+            process.wait()
+
+
+@dataclass
+class Fault:
+    """Something that goes wrong.
+
+    Attributes:
+        method: Of the request that it befalls.
+        path: A pattern that is found in its path.
+        status: What is answered in the registry's place; None to cut the connection.
+        headers: Of the answer.
+        body: Of the answer.
+        after: Bytes of the request's body that are passed on before it happens; None for all of them.
+        skip: How many such requests go well before.
+        times: How many it befalls.
+    """
+
+    method: str
+    path: str = ""
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    after: int | None = 0
+    skip: int = 0
+    times: int = 1
+
+    def befalls(self, method: str, path: str) -> bool:
+        """Whether it does; counts."""
+        if self.times == 0 or method != self.method or not re.search(self.path, path):
+            return False
+        if self.skip:
+            self.skip -= 1
+            return False
+        self.times -= 1
+        return True
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A request that came in, and the bytes of its body."""
+
+    method: str
+    path: str
+    size: int
+
+
+class Proxy:
+    """Stands before a registry, counts what it is sent, and lets things go wrong.
+
+    Attributes:
+        faults: What goes wrong, each as often as it says.
+        seen: The requests so far.
+    """
+
+    def __init__(self, registry: str) -> None:
+        self.faults: list[Fault] = []
+        self.seen: list[Seen] = []
+        self._registry = registry
+        self._lock = threading.Lock()
+        proxy = self
+
+        class Handler(_Handler):
+            owner = proxy
+
+        self._server = http.server.ThreadingHTTPServer((HOST, 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+
+    def __enter__(self) -> Proxy:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    @property
+    def name(self) -> str:
+        """Its host and port."""
+        return f"{HOST}:{self._server.server_address[1]}"
+
+    @property
+    def received(self) -> int:
+        """The bytes of all bodies."""
+        return sum(each.size for each in self.seen)
+
+    def fault(self, method: str, path: str) -> Fault | None:
+        """What befalls a request."""
+        with self._lock:
+            return next((fault for fault in self.faults if fault.befalls(method, path)), None)
+
+    def note(self, seen: Seen) -> None:
+        """Count a request."""
+        with self._lock:
+            self.seen.append(seen)
+
+    def upstream(self) -> http.client.HTTPConnection:
+        """A connection to the registry."""
+        return http.client.HTTPConnection(self._registry, timeout=60)
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    owner: Proxy
+
+    def _serve(self) -> None:
+        fault = self.owner.fault(self.command, self.path)
+        passed = 0
+        upstream = self.owner.upstream()
+        try:
+            if fault is not None and fault.after == 0:
+                self._happens(fault)
+                return
+            headers = {name: value for name, value in self.headers.items() if name.lower() != "connection"}
+            upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in headers.items():
+                upstream.putheader(name, value)
+            upstream.endheaders()
+            chunked = "chunked" in self.headers.get("Transfer-Encoding", "")
+            for piece in self._body():
+                kept = piece if fault is None or fault.after is None else piece[: fault.after - passed]
+                upstream.send(b"%x\r\n%b\r\n" % (len(kept), kept) if chunked and kept else kept)
+                passed += len(kept)
+                if fault is not None and fault.after is not None and passed >= fault.after:
+                    self._happens(fault)
+                    return
+            if chunked:
+                upstream.send(b"0\r\n\r\n")
+            if fault is not None:
+                upstream.getresponse().read()
+                self._happens(fault)
+                return
+            self._answer(upstream.getresponse())
+        except OSError:
+            self.close_connection = True
+        finally:
+            upstream.close()
+            self.owner.note(Seen(self.command, self.path, passed))
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("do_"):  # whatever the method
+            return self._serve
+        raise AttributeError(name)
+
+    def _body(self) -> Iterator[bytes]:
+        if "chunked" in self.headers.get("Transfer-Encoding", ""):
+            while size := int(self.rfile.readline().split(b";")[0], 16):
+                yield self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+            return
+        left = int(self.headers.get("Content-Length", 0))
+        while left and (piece := self.rfile.read(min(left, _CHUNK))):
+            left -= len(piece)
+            yield piece
+
+    def _happens(self, fault: Fault) -> None:
+        self.close_connection = True
+        if fault.status is None:
+            with contextlib.suppress(OSError):
+                self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        self.send_response(fault.status)
+        for name, value in {"Content-Length": str(len(fault.body)), "Connection": "close", **fault.headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(fault.body)
+
+    def _answer(self, answer: http.client.HTTPResponse) -> None:
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in {"connection", "transfer-encoding", "server", "date"}:
+                self.send_header(name, value)
+        if self.command != "HEAD" and answer.getheader("Content-Length") is None:
+            content = answer.read()
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+            return
+        self.end_headers()
+        while piece := answer.read(_CHUNK):
+            self.wfile.write(piece)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def _free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind((HOST, 0))
+        return int(listening.getsockname()[1])
+
+
+def _until_it_listens(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _START_S
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=1):
+            return
+        threading.Event().wait(0.02)
+    pytest.fail(f"docker-registry did not start:\n{log.read_text()}", pytrace=False)
+
+
+def _certificate(folder: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOST)])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(HOST))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+
+
+def get(url: str) -> bytes:
+    """What a registry without a login answers."""
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        content: bytes = answer.read()
+    return content
