@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.action_scene import Checkout
@@ -259,3 +260,156 @@ def test_a_change_that_is_judged_by_its_own_policy_does_not_choose_where_a_job_w
     code, log = work.step("record", change(base, head), report=work.outputs["report"], token="none")
     assert (code, store.exists()) == (0, False), log
     assert "the policy is the change's own" in log
+
+
+def learning(folder: Path, more: str = "") -> Checkout:
+    """A repository whose model is a copy of weights.csv, and gives the answers that stand there."""
+    config = CONFIG.replace("STORE", str(folder / "store")).replace("max_commits", f"{more}max_commits")
+    config = config.replace("echo trained > model", "cp weights.csv model").replace("cp answers.csv", 'cp "$METRICGATE_MODEL"')
+    return Checkout.make(folder, metricgate__yaml=config, weights__csv=ANSWERS)
+
+
+def kept_reports(work: Checkout) -> list[dict[str, Any]]:
+    """What is kept of verdicts, oldest first."""
+    found = (work.root.parent / "store" / "reports" / "tiny").glob("*/*.json")
+    return [json.loads(path.read_text()) for path in sorted(found, key=lambda path: path.name)]
+
+
+def test_a_push_is_compared_with_the_nearest_recorded_ancestor_and_nothing_is_trained_for_it(tmp_path: Path) -> None:
+    work = learning(tmp_path)
+    first = work.head
+    push(work)
+    work.commit("Between")
+    head = work.commit("Two")
+    code, log = push(work)
+    assert code == 0, log
+    assert log.count("::group::Train") == 1
+    before, after = kept_reports(work)
+    assert (before["commit"], before["report"]["baseline"]["runs"]) == (first, 0)
+    assert (after["commit"], after["report"]["baseline"]["commit"]) == (head, first)
+    assert after["report"]["baseline"]["models"] == before["report"]["candidate"]["models"]
+    assert after["report"]["baseline"]["commits_before"] == 1
+    assert after["report"]["test_set"] == before["report"]["test_set"]
+    assert before["report"]["policy"] == after["report"]["policy"], "what could not be judged of it is in force all the same"
+    assert after["report"]["rules"][0]["kind"] == "max_regression"
+
+
+def test_a_push_that_makes_the_model_worse_fails_and_is_recorded_all_the_same(tmp_path: Path) -> None:
+    work = learning(tmp_path)
+    push(work)
+    head = work.commit("Worse", weights__csv=ANSWERS.replace(",1", ",0", 60))
+    code, log = push(work)
+    assert code == 1, log
+    assert head in recorded_commits(work)
+    assert kept_reports(work)[-1]["report"]["verdict"] == "fail"
+    assert not kept_reports(work)[-1]["report"]["flips"]["worse"], "counted, and not listed"
+    assert kept_reports(work)[-1]["report"]["flips"]["unnamed_worse"] == 60
+
+
+def test_a_push_again_is_compared_with_what_came_before_it_and_not_with_itself(tmp_path: Path) -> None:
+    work = learning(tmp_path)
+    first = work.head
+    push(work)
+    work.commit("Two")
+    push(work)
+    push(work)
+    assert [kept["report"]["baseline"]["commit"] for kept in kept_reports(work)] == [None, first, first]
+
+
+def pushed_with_another_evaluation(work: Checkout) -> tuple[int, str]:
+    push(work)
+    old = (work.root / "metricgate.yaml").read_text()
+    work.commit("Other ids", metricgate__yaml=old.replace('cp "$METRICGATE_MODEL"', 'sed s/e0/x0/ "$METRICGATE_MODEL" >'))
+    return push(work)
+
+
+def test_a_push_that_is_evaluated_in_another_way_is_compared_with_the_kept_models(tmp_path: Path) -> None:
+    work = learning(tmp_path, f'models: "{tmp_path / "models"}", ')
+    first = work.head
+    code, log = pushed_with_another_evaluation(work)
+    assert code == 0, log
+    assert "Evaluate the recorded baseline" in log
+    assert kept_reports(work)[-1]["report"]["baseline"]["commit"] == first
+
+
+def test_without_kept_models_a_push_that_is_evaluated_in_another_way_is_judged_by_absolute_bounds(tmp_path: Path) -> None:
+    work = learning(tmp_path)
+    code, log = pushed_with_another_evaluation(work)
+    assert code == 0, log
+    assert log.count("::group::Train") == 1
+    report = kept_reports(work)[-1]["report"]
+    assert report["baseline"]["runs"] == 0
+    assert "This change is evaluated in another way than the recorded baseline was." in report["warnings"]
+    assert any("only absolute bounds are judged" in warning for warning in report["warnings"])
+
+
+def test_the_jobs_of_a_push_find_what_the_whole_check_finds(tmp_path: Path) -> None:
+    work = learning(tmp_path)
+    first = work.head
+    push(work)
+    head = work.commit("Two")
+    event = {"ref": "refs/heads/main"}
+    work.environ = {"GITHUB_RUN_ID": "77", "GITHUB_REPOSITORY": "acme/model", "GITHUB_WORKFLOW": "model"}
+    assert work.step("baseline", event, event_name="push", train="false")[0] == 0
+    assert (work.outputs["commit"], work.outputs["missing"]) == (first, "false")
+    found = {name: work.outputs[name] for name in ("origin", "verdicts")}
+    baseline = work.outputs["run-dir"]
+    code, log = work.step("evaluate", event, event_name="push", run_dir=trained(work, event))
+    assert code == 0, log
+    candidate = work.outputs["run-dir"]
+    code, log = work.step("compare", event, event_name="push", baseline=baseline, candidate=candidate, **found)
+    assert code == 0, log
+    report = work.outputs["report"]
+    code, log = work.step("record", event, event_name="push", report=report, token="none")
+    assert f"the verdict is kept for {head[:7]}" in log
+    kept = kept_reports(work)[-1]
+    assert (kept["commit"], kept["report"]["baseline"]["commit"]) == (head, first)
+    assert kept["workflow"] == {"id": 77, "name": "model", "url": "https://github.com/acme/model/actions/runs/77"}
+    # A tag on the commit neither trains nor judges anything that counts.
+    count = len(kept_reports(work))
+    work.step("record", {"ref": "refs/tags/v1"}, event_name="push", report=report, token="none")
+    assert len(kept_reports(work)) == count
+
+
+def trained(work: Checkout, event: Mapping[str, Any]) -> str:
+    code, log = work.step("train", event, event_name="push")
+    assert code == 0, log
+    return work.outputs["run-dir"]
+
+
+def test_the_verdict_of_a_merge_group_counts_for_the_commit_that_main_becomes(tmp_path: Path) -> None:
+    work = learning(tmp_path)
+    base = work.head
+    push(work)
+    head = work.commit("What the queue made")
+    group = {"merge_group": {"base_sha": base, "head_sha": head, "base_ref": "refs/heads/main"}}
+    code, log = work.step("check", group, event_name="merge_group")
+    assert code == 0, log
+    assert [kept["commit"] for kept in kept_reports(work)] == [base, head]
+
+
+def test_the_verdict_about_a_pull_requests_merge_commit_is_kept_for_no_other(tmp_path: Path) -> None:
+    work = learning(tmp_path)
+    base = work.head
+    push(work)
+    work.git("checkout", "--quiet", "-b", "change")
+    head = work.commit("A change")
+    work.git("checkout", "--quiet", "--detach", base)
+    work.git("merge", "--quiet", "--no-ff", "--message", "Merge", head)
+    code, log = work.step("check", change(base, head))
+    assert code == 0, log
+    assert "the verdict is counted" in log
+    assert [kept["commit"] for kept in kept_reports(work)] == [base]
+
+
+def test_runs_that_claim_to_be_of_another_commit_give_it_no_verdict(tmp_path: Path) -> None:
+    work = learning(tmp_path)
+    base = work.head
+    push(work)
+    head = work.commit("A change")
+    look(work, base, head)
+    runs = work.outputs["run-dir"]
+    code, log = work.step("compare", change(base, head), baseline=runs, candidate=runs)
+    assert code == 0, log
+    work.step("record", change(base, head), report=work.outputs["report"], token="none")
+    assert len(kept_reports(work)) == 1, "the runs say that they are of the base"

@@ -68,8 +68,8 @@ def branch(root: Path, name: str | None) -> tuple[str, str]:
 
 
 def read(root: Path, name: str, path: PurePosixPath) -> str | None:
-    """A file's text at a commit; None where it has no such file, or an empty one."""
-    return _git(root, "cat-file", "blob", f"{commit(root, name)}:{path}") or None
+    """A file's text at a commit; None where it has no such file, or an empty one. The path is relative to ``root``."""
+    return _git(root, "cat-file", "blob", f"{commit(root, name)}:./{path}") or None
 
 
 def merge_base(root: Path, one: str, other: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -83,7 +83,8 @@ def find(
         commit: Its full hash.
         root: A clone that reaches back to its baseline, with the branch.
         path: The configuration file, relative to the root.
-        branch: The branch whose policy, test set and baseline count; by default the repository's default branch.
+        branch: The branch whose policy, test set and baseline count, where ``publish.branch`` names none; by default the
+            repository's default branch.
         allow_stale: Whether a verdict counts that something has changed since.
 
     Raises:
@@ -104,7 +105,7 @@ def find(
     _check_model(judged, run)
     waiver = judged.report.waiver or _waiver(store, config.name, commit)
     _check_passed(judged, waiver)
-    stale = staleness.of(judged.report, _now(store, config, commit, root=root, path=path, branch=branch))
+    stale = staleness.of(judged.report, _now(store, config, run, root=root, commit=commit, path=path, branch=branch))
     if stale and not allow_stale:
         raise UsageError(
             "\n".join(["the verdict is stale", *(f"  - {each}" for each in stale)]),
@@ -189,42 +190,42 @@ def _waiver(store: RunStore, name: str, commit: str) -> Waiver | None:
     return Waiver(by=str(entries[-1].by), at=entries[-1].time, commit=commit) if entries else None
 
 
-def _now(store: RunStore, config: Config, commit: str, *, root: Path, path: str, branch: str) -> Now:
-    name, head = local_history.branch(root, branch or config.publish.branch)
-    text = local_history.read(root, head, PurePosixPath(path))
-    policy = None
-    if text is not None:
-        try:
-            policy = config_file.loads(text, source=f"{path} at {name}", default_name=config.name).policy_digest
-        except ConfigError:
-            policy = None
+def _now(store: RunStore, config: Config, run: RunRecord, *, root: Path, commit: str, path: str, branch: str) -> Now:
+    name, head = local_history.branch(root, config.publish.branch or branch)
     recorded = store.listing(config.name)
-    newest = nearest.nearest(local_history.before(root, head), recorded, max_commits=config.baseline.max_commits)
+
+    def nearest_to(start: str) -> tuple[str | None, Mapping[str, RunRecord]]:
+        history = local_history.before(root, start)
+        found = nearest.nearest(history, recorded, max_commits=config.baseline.max_commits)
+        return (found.commit, store.records(config.name, found.commit)) if found else (None, {})
+
+    _, newest = nearest_to(head)
+    parent = next(iter(next(iter(local_history.before(root, commit))).parents), None)
+    before, records = nearest_to(parent) if parent else (None, {})
     return Now(
         branch=name,
-        policy=policy,
-        test_set=_test_set(store.records(config.name, newest.commit)) if newest else None,
-        baseline=_baseline(store, config, commit, root=root),
+        policy=_policy(local_history.read(root, head, PurePosixPath(path)), source=f"{path} at {name}"),
+        test_set=_only({record.fingerprints.test_set for record in newest.values()}),
+        baseline=_baseline(before, records, evaluation=run.fingerprints.evaluation) if before else None,
     )
 
 
-def _test_set(records: Mapping[str, RunRecord]) -> str | None:
-    prints = {record.fingerprints.test_set for record in records.values()} - {None}
-    return prints.pop() if len(prints) == 1 else None
+def _policy(text: str | None, *, source: str) -> str | None:
+    try:
+        return None if text is None else config_file.loads(text, source=source).policy_digest
+    except ConfigError:
+        return None
 
 
-def _baseline(store: RunStore, config: Config, commit: str, *, root: Path) -> Baseline | None:
-    """The nearest recorded ancestor of a commit's first parent."""
-    parents = next(iter(local_history.before(root, commit))).parents
-    if not parents:
-        return None
-    recorded = store.listing(config.name)
-    found = nearest.nearest(local_history.before(root, parents[0]), recorded, max_commits=config.baseline.max_commits)
-    if found is None:
-        return None
-    records = store.records(config.name, found.commit).values()
-    models = {record.seed: record.model_digest for record in records if record.seed is not None and record.model_digest}
-    return Baseline(commit=found.commit, models=models)
+def _baseline(commit: str, records: Mapping[str, RunRecord], *, evaluation: str | None) -> Baseline:
+    models = {each.seed: each.model_digest for each in records.values() if each.seed is not None and each.model_digest}
+    evaluated = {record.fingerprints.evaluation for record in records.values()} - {None}
+    return Baseline(commit=commit, models=models, comparable=not evaluated or evaluation is None or evaluated == {evaluation})
+
+
+def _only(prints: Collection[str | None]) -> str | None:
+    known = {each for each in prints if each}
+    return known.pop() if len(known) == 1 else None
 
 
 def _where(judged: Judged) -> str:

@@ -15,10 +15,12 @@ class Baseline:
     Attributes:
         commit: Its hash.
         models: The digests of its models, by seed.
+        comparable: Whether it was evaluated as the commit was; otherwise a verdict may have had to do without it.
     """
 
     commit: str
     models: Mapping[int, str] = field(default_factory=dict)
+    comparable: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,15 +67,16 @@ def _baseline(report: Report, now: Now) -> Iterator[str]:
     # The first commit of all can only be compared with itself.
     then = report.baseline.commit if report.baseline.commit != report.candidate.commit else None
     today = now.baseline
-    if then is None and (today is None or not report.baseline.runs):
-        return  # nothing was recorded before it when it was judged; that an older commit was recorded later changes nothing
+    if then is None and (today is None or not (report.baseline.runs or today.comparable)):
+        return
     if today is None:
         yield f"the baseline {_short(then)} is not recorded any more"
     elif then != today.commit:
-        yield f"the verdict was made against {_short(then)}, and would be made against {_short(today.commit)} now"
+        made = _short(then) if then else "no recorded commit"
+        yield f"the verdict was made against {made}, and would be made against {_short(today.commit)} now"
     elif dict(report.baseline.models) != dict(today.models):
         yield f"the baseline {_short(then)} was recorded again, with other models"
 
 
 def _short(commit: str | None) -> str:
-    return commit[:12] if commit else "runs of no commit"
+    return str(commit)[:12]
