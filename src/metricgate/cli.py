@@ -250,6 +250,7 @@ def _verify(options: argparse.Namespace) -> int:
         repository=options.repository,
         offline=options.offline,
         model=options.model,
+        save=options.save,
     )
     text, code = verifying.verify(asked, environ=os.environ, as_json=options.json)
     _print(text)

@@ -105,4 +105,5 @@ def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     verify.add_argument("--model", type=Path, metavar="PATH", help="a file or folder that has to be the model in the image")
     verify.add_argument("--offline", action="store_true", help="ask nobody but the registry; of a layout, nobody at all")
+    verify.add_argument("--save", type=Path, metavar="FOLDER", help="copy image and evidence there, to be verified offline")
     verify.add_argument("--json", action="store_true", help="print every link as JSON")

@@ -129,7 +129,7 @@ def _asked(wanted: Wanted, config: Config, *, environ: Mapping[str, str], ref: s
     return Asked(
         ref=ref,
         sha=sha,
-        images=images,
+        images=[image.lower() for image in images],
         rules=wanted.rules or publish.rules or (),
         flavor=wanted.flavor or publish.flavor,
         labels=[*(f"{key}={value}" for key, value in publish.labels.items()), *wanted.labels],

@@ -484,7 +484,7 @@ def _pushed(shelf: Shelf, image: Descriptor, address: str) -> str:
         registry.push_manifest(shelf.manifests[image.digest][1], media_type=oci.MANIFEST, reference=reference)
     for each in shelf.referrers(image.digest):
         blob = json.loads(shelf.manifests[each.digest][1])["layers"][0]["digest"]
-        registry.attach(image, shelf.blobs[blob], artifact_type=bundles.MEDIA_TYPE, annotations={})
+        registry.attach(image, [(shelf.blobs[blob], {})], artifact_type=bundles.MEDIA_TYPE)
     registry.close()
     return name
 

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from metricgate.release import bundles, statements
 from metricgate.release.facts import Facts
 from metricgate.release.oci import Descriptor
+from metricgate.release.registry import Registry
 from metricgate.release.signing import Signer
 from metricgate.release.statements import Statement
-
-
-class Beside(Protocol):
-    """A registry that keeps things beside an image."""
-
-    def attach(self, subject: Descriptor, content: bytes, *, artifact_type: str, annotations: dict[str, str]) -> Descriptor:
-        """Keep something beside an image; the same twice is there once."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +36,11 @@ def of(known: Facts, signer: Signer) -> tuple[Evidence, ...]:
     return tuple(Evidence(each, signer.sign(each.content)) for each in statements.all_of(known))
 
 
-def attach(registry: Beside, image: Descriptor, evidence: Sequence[Evidence]) -> None:
+def attach(registry: Registry, image: Descriptor, evidence: Sequence[Evidence]) -> None:
     """Put the evidence beside an image.
 
     Raises:
         StageError: The registry can't be written.
     """
-    for each in evidence:
-        registry.attach(
-            image,
-            each.bundle,
-            artifact_type=bundles.MEDIA_TYPE,
-            annotations=bundles.marks(each.statement.predicate_type),
-        )
+    pieces = [(each.bundle, bundles.marks(each.statement.predicate_type)) for each in evidence]
+    registry.attach(image, pieces, artifact_type=bundles.MEDIA_TYPE)

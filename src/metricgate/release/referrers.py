@@ -8,7 +8,7 @@ the same index has written too, and adds again what is gone.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from metricgate.errors import StageError
@@ -50,13 +50,13 @@ def listed(shelf: Shelf, subject: str) -> tuple[Descriptor, ...]:
     return () if found is None else oci.read_index(found[1], where=f"{shelf.name}:{tag(subject)}").manifests
 
 
-def add(shelf: Shelf, subject: str, referrer: Descriptor, *, patience: Patience) -> None:
-    """Put a referrer into the index of a digest, and see that it stays there.
+def add(shelf: Shelf, subject: str, new: Sequence[Descriptor], *, patience: Patience) -> None:
+    """Put referrers into the index of a digest, and see that they stay there.
 
     Args:
         shelf: The repository.
-        subject: The digest that it refers to.
-        referrer: It, with its artifact type and annotations.
+        subject: The digest that they refer to.
+        new: They, each with its artifact type and annotations.
         patience: How long to wait for others.
 
     Raises:
@@ -66,13 +66,12 @@ def add(shelf: Shelf, subject: str, referrer: Descriptor, *, patience: Patience)
     where = f"{shelf.name}:{tag(subject)}"
     for _ in range(_WRITES):
         found = shelf.find(tag(subject))
-        if found is None or not _has(found[1], referrer, where=where):
-            content = _with(referrer, None if found is None else found[1], where=where)
+        if missing := _missing(new, found, where=where):
+            content = _with(missing, None if found is None else found[1], where=where)
             shelf.push_manifest(content, media_type=oci.INDEX, reference=tag(subject))
             continue
         patience.sleep(patience.settle)
-        settled = shelf.find(tag(subject))
-        if settled is not None and _has(settled[1], referrer, where=where):
+        if not _missing(new, shelf.find(tag(subject)), where=where):
             return
     raise StageError(
         "the list of what refers to this image keeps changing while it is written",
@@ -120,14 +119,15 @@ def manifest(subject: Descriptor, layer: Descriptor, *, config: Descriptor, anno
     )
 
 
-def _has(content: bytes, referrer: Descriptor, *, where: str) -> bool:
-    return any(each.digest == referrer.digest for each in oci.read_index(content, where=where).manifests)
+def _missing(new: Sequence[Descriptor], found: tuple[Descriptor, bytes] | None, *, where: str) -> list[Descriptor]:
+    listed = set() if found is None else {each.digest for each in oci.read_index(found[1], where=where).manifests}
+    return [each for each in new if each.digest not in listed]
 
 
-def _with(referrer: Descriptor, content: bytes | None, *, where: str) -> bytes:
-    """The index with one more entry; what others wrote into theirs stays as it is."""
+def _with(new: Sequence[Descriptor], content: bytes | None, *, where: str) -> bytes:
+    """The index with more entries; what others wrote into theirs stays as it is."""
     document: Mapping[str, Any] = {"schemaVersion": 2, "mediaType": oci.INDEX, "manifests": []}
     if content is not None:
         oci.read_index(content, where=where)
         document = json.loads(content)
-    return oci.to_json({**document, "manifests": [*document["manifests"], referrer.document()]})
+    return oci.to_json({**document, "manifests": [*document["manifests"], *(each.document() for each in new)]})

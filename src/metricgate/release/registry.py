@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import re
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import pydantic
 import requests
@@ -33,6 +34,9 @@ _REFERENCE = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9._-]{{0,127}}|{oci.DIGEST}")
 _ACCEPT = {"Accept": ", ".join(oci.READABLE)}
 _NO_REFERRERS = (400, 404, 405, 406, 501)
 _EMPTY = b"{}"
+
+
+Piece = tuple[bytes, Mapping[str, str]]
 
 
 class _Tags(pydantic.BaseModel):
@@ -239,32 +243,39 @@ class Registry:
         """
         return self._push_manifest(content, media_type=media_type, reference=reference)[0]
 
-    def attach(self, subject: Descriptor, content: bytes, *, artifact_type: str, annotations: Mapping[str, str]) -> Descriptor:
-        """Put something beside a manifest that refers to it. What is there already is not put there again.
+    def attach(self, subject: Descriptor, pieces: Sequence[Piece], *, artifact_type: str) -> tuple[Descriptor, ...]:
+        """Put things beside a manifest that refer to it. What is there already is not put there again.
 
         Args:
             subject: The manifest.
-            content: What to attach; it becomes the only layer of a manifest of its own.
-            artifact_type: What it is: its media type.
-            annotations: Of that manifest.
+            pieces: What to attach; each becomes the only layer of a manifest of its own, with annotations.
+            artifact_type: What they are: their media type.
 
         Raises:
-            RegistryError: The registry does not take it, or does not list it afterwards.
+            RegistryError: The registry does not take one, or does not list it afterwards.
         """
         empty = Descriptor(media_type=oci.EMPTY, digest=oci.digest_of(_EMPTY), size=len(_EMPTY))
-        layer = Descriptor(media_type=artifact_type, digest=oci.digest_of(content), size=len(content))
-        manifest = referrers.manifest(subject, layer, config=empty, annotations=annotations)
-        attached = referrers.descriptor(manifest, where=self.name)
-        if any(each.digest == attached.digest for each in self.referrers(subject.digest)):
-            return attached
-        self.push_blob(empty, lambda: (_EMPTY,))
-        self.push_blob(layer, lambda: (content,))
-        _, known = self._push_manifest(manifest, media_type=oci.MANIFEST, reference=attached.digest)
-        if known != subject.digest:
-            referrers.add(self, subject.digest, attached, patience=self.connection.patience)
-        if all(each.digest != attached.digest for each in self.referrers(subject.digest)):
-            raise self._nonsense(f"list {attached.digest}, which refers to {subject.digest}")
-        return attached
+        there = {each.digest for each in self.referrers(subject.digest)}
+        attached, unlisted = [], []
+        for content, marks in pieces:
+            layer = Descriptor(media_type=artifact_type, digest=oci.digest_of(content), size=len(content))
+            manifest = referrers.manifest(subject, layer, config=empty, annotations=marks)
+            found = referrers.descriptor(manifest, where=self.name)
+            attached.append(found)
+            if found.digest in there:
+                continue
+            self.push_blob(empty, lambda: (_EMPTY,))
+            self.push_blob(layer, partial(tuple, (content,)))
+            _, known = self._push_manifest(manifest, media_type=oci.MANIFEST, reference=found.digest)
+            if known != subject.digest:
+                unlisted.append(found)
+        if unlisted:
+            referrers.add(self, subject.digest, unlisted, patience=self.connection.patience)
+        listed = {each.digest for each in self.referrers(subject.digest)}
+        for found in attached:
+            if found.digest not in listed:
+                raise self._nonsense(f"list {found.digest}, which refers to {subject.digest}")
+        return tuple(attached)
 
     def close(self) -> None:
         """Close what is open."""

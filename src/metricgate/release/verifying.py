@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metricgate.errors import ExitCode, UsageError
-from metricgate.release import bundles, verification
+from metricgate.release import bundles, layout, verification
 from metricgate.release.bundles import Verifier
 from metricgate.release.images import Images
+from metricgate.release.layout import Layout
 
 LATEST = "latest"
 
@@ -26,6 +27,7 @@ class Asked:
         repository: The repository whose job has to have signed; None for that of the identity.
         offline: Not to ask Sigstore for newer roots.
         model: A file or folder that has to be the model in the image.
+        save: A folder to copy image and evidence into, as an OCI image layout.
     """
 
     image: str
@@ -35,6 +37,7 @@ class Asked:
     repository: str | None = None
     offline: bool = False
     model: Path | None = None
+    save: Path | None = None
 
 
 def verify(asked: Asked, *, environ: Mapping[str, str], as_json: bool = False) -> tuple[str, ExitCode]:
@@ -56,6 +59,8 @@ def verify(asked: Asked, *, environ: Mapping[str, str], as_json: bool = False) -
     images, reference = _images(asked.image, environ)
     if asked.model is not None and not asked.model.exists():
         raise UsageError("there is no such model", where=str(asked.model), expected="a file or a folder")
+    if asked.save is not None:
+        images = layout.save(images, reference, asked.save)
     found = verification.verify(
         images, reference, verifier=verifier, model=asked.model, repository=getattr(verifier, "repository", None)
     )
@@ -96,9 +101,7 @@ def verifier_of(asked: Asked, *, environ: Mapping[str, str]) -> Verifier:
 def _images(image: str, environ: Mapping[str, str]) -> tuple[Images, str]:
     """Where an image is, and its tag or digest there."""
     for folder, reference in ((image, LATEST), image.rpartition("@")[::2], image.rpartition(":")[::2]):
-        if folder and (Path(folder) / "oci-layout").is_file():
-            from metricgate.release.layout import Layout
-
+        if folder and (Path(folder) / layout.MARK).is_file():
             return Layout(Path(folder)), reference
     from metricgate.release.registry import Registry
 
