@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -76,6 +77,7 @@ class Checkout:
         }
         stream = io.StringIO()
         code = action.main(stage, environ, stream=stream)
-        lines = output.read_text().splitlines() if output.exists() else []
-        self.outputs = {lines[at].partition("<<")[0]: lines[at + 1] for at in range(0, len(lines), 3)}
+        text = output.read_text() if output.exists() else ""
+        found = re.findall(r"^(.+)<<(.+)\n((?:.*\n)*?)\2$", text, flags=re.MULTILINE)
+        self.outputs = {name: value.removesuffix("\n") for name, _, value in found}
         return code, stream.getvalue()
