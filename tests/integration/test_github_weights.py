@@ -80,7 +80,7 @@ def test_a_run_without_a_model_is_told_with_what_would_keep_it(place: Place, tmp
         place.there.artifact(place.run, "other-weights", archive(FOLDER))
     with pytest.raises(InputError, match="no artifact `model-weights`") as caught:
         weights.fetch(place.here(), place.run, tmp_path, name="model", folder="seed-0")
-    assert "keep-weights: true" in caught.value.fix
+    assert "keep-model: true" in caught.value.fix
 
 
 def test_an_artifact_without_this_model_is_refused(place: Place, tmp_path: Path) -> None:

@@ -126,3 +126,13 @@ def test_a_tag_on_a_commit_without_a_verdict_is_refused_with_its_reason_and_noth
     assert "is not recorded" in outcome.summaries
     assert place.tags() == {}
     assert place.repository.remote.releases() == []
+
+
+def test_a_push_leaves_its_models_as_an_artifact_where_that_is_wanted(
+    act: Act, repository: Callable[[str], Repository]
+) -> None:
+    wanted = init.workflow().replace("      config: metricgate.yaml\n", "      keep-model: true\n")
+    outcome = act.run(repository(wanted), "push", {"ref": "refs/heads/main"})
+    assert outcome.code == 0
+    kept = sorted(str(path.relative_to(outcome.artifacts)) for path in (outcome.artifacts / "model-weights").rglob("*"))
+    assert [name for name in kept if name.endswith("/model")] == [f"model-weights/seed-{seed}/model" for seed in range(3)]

@@ -59,7 +59,7 @@ def fetch(repository: Repository, run_id: int, into: Path, *, name: str, folder:
         raise InputError(
             f"run {run_id} has no artifact `{plain.text(called)}`: it never had one, or it has expired",
             expected="the model of the run that trained it",
-            fix="let model-ci.yml upload models with `keep-weights: true`, or keep them longer: `baseline: {models: s3://…}`",
+            fix="let model-ci.yml upload models with `keep-model: true`, or keep them longer: `baseline: {models: s3://…}`",
         )
     wanted = Wanted(
         names=re.compile(rf"(?P<folder>{re.escape(folder)})/{KEPT_AS}(?:/.+)?"), what="model", example=f"{folder}/{KEPT_AS}"
