@@ -112,7 +112,7 @@ def compare(
     from metricgate import custom_metrics, formats
     from metricgate.comparison import Comparison
     from metricgate.gate import judge, reuse
-    from metricgate.report import document
+    from metricgate.report import building
 
     functions = custom_metrics.resolve(config, importing)
     column = config.scores.id
@@ -130,7 +130,7 @@ def compare(
     earlier = [run for run in history_runs if run.where.resolve() not in judged]
     comparison = Comparison(candidate_runs, baseline_runs, history=earlier, config=config, functions=functions)
     used, uncounted = reuse.found(comparison, verdicts)
-    return document.build(
+    return building.build(
         comparison,
         reuse.applied(judge.judge(comparison), used),
         policy_changes=policy_changes,
@@ -138,4 +138,5 @@ def compare(
         origin=origin,
         reuse=used,
         policy=policy,
+        given=(candidate_runs, baseline_runs),
     )

@@ -123,3 +123,13 @@ def test_verdicts_are_counted_by_test_set_from_the_paths_alone() -> None:
 def test_a_test_set_that_is_no_fingerprint_never_becomes_a_path(test_set: str) -> None:
     with pytest.raises(UsageError, match="no fingerprint"):
         layout.verdict("m", A, test_set=test_set, content=b"1")
+
+
+def test_what_was_said_about_a_commit_stands_in_the_order_of_time() -> None:
+    moments = [WHEN, WHEN.replace(microsecond=7), WHEN.replace(second=6)]
+    paths = [layout.report("m", A, time=moment, content=b"1") for moment in moments]
+    others = [layout.report("n", A, time=WHEN, content=b"1"), f"reports/m/{A}/20261301T000000.000000Z-{'1' * 16}.json"]
+    assert layout.reports([*reversed(paths), *others, f"reports/m/{A}/readme.md"], "m") == {A: tuple(paths)}
+    assert [layout.said_at(path) for path in paths] == moments
+    assert layout.recorded(paths, "m") == {}
+    assert layout.referred(paths, "m") == frozenset(), "a report keeps no commit from being pruned"

@@ -263,6 +263,97 @@ def test_a_changed_policy_is_told_line_by_line() -> None:
     assert base.policy_changes(base) == ()
 
 
+def digest(text: str) -> str:
+    return config_file.loads(text).policy_digest
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        METRICS + "gate: {rules: [{metric: accuracy, max_regression: 0.0}]}\n",
+        METRICS + "gate: {alpha: 0.05, reuse: {}}\nslices: []\nscores: {id: example_id}\n",
+        "name: other\nmodel: elsewhere\ntrain: {run: python train.py}\nbaseline: {keep: 3}\n" + METRICS,
+        "publish: {image: ghcr.io/acme/model}\n" + METRICS,
+    ],
+)
+def test_a_policy_has_one_digest_however_it_is_written_and_whatever_stands_beside_it(same: str) -> None:
+    assert digest(same) == digest(METRICS)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        METRICS + "gate: {rules: [{metric: accuracy, max_regression: 1e-9}]}\n",
+        METRICS + "gate: {rules: [{metric: accuracy, max_regression: 0%}]}\n",
+        METRICS + "gate: {rules: [{metric: accuracy, min: 0}]}\n",
+        METRICS + "gate: {on_inconclusive: pass}\n",
+        METRICS + "gate: {reuse: {budget: 5}}\n",
+        METRICS + "noise: {accuracy: 0.1}\n",
+        METRICS + "slices: [label]\n",
+        METRICS + "scores: {id: name}\n",
+        METRICS.replace("higher", "lower"),
+        METRICS.replace("higher", "higher, aggregate: median"),
+    ],
+)
+def test_whatever_may_change_a_verdict_changes_the_digest_of_the_policy(other: str) -> None:
+    assert digest(other) != digest(METRICS)
+
+
+def test_a_change_that_is_judged_by_another_policy_has_its_digest() -> None:
+    base, own = config_file.loads(METRICS + "gate: {alpha: 0.01}\n"), config_file.loads(METRICS)
+    assert own.with_policy_of(base).policy_digest == base.policy_digest != own.policy_digest
+
+
+def test_publishing_needs_no_word_and_each_may_be_said() -> None:
+    assert config_file.loads(METRICS).publish == config.Publish()
+    said = config_file.loads(
+        METRICS
+        + """
+publish:
+  image: ghcr.io/acme/model
+  rules: ["type=semver,pattern={{version}}"]
+  flavor: [latest=false]
+  labels: {org.opencontainers.image.vendor: Acme}
+  seed: 2
+  branch: release/1.x
+  dockerfile: serving/Dockerfile
+  format: onnx
+  base: python:3.12-slim
+  tolerance: {rtol: 0.01, atol: 0}
+  ready_timeout: 3m
+  platforms: [linux/amd64, linux/arm64/v8]
+  allow_code: true
+"""
+    ).publish
+    assert (said.image, said.rules, said.seed, said.branch) == (
+        "ghcr.io/acme/model",
+        ("type=semver,pattern={{version}}",),
+        2,
+        "release/1.x",
+    )
+    assert (said.tolerance.rtol, said.tolerance.atol, said.ready_timeout) == (0.01, 0.0, 180.0)
+    assert said.platforms == ("linux/amd64", "linux/arm64/v8")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("{image: 'ghcr.io/a b'}", "publish.image"),
+        ("{image: 'ghcr.io/a@sha256:0'}", "publish.image"),
+        ("{rules: []}", "publish.rules"),
+        ("{seed: -1}", "publish.seed"),
+        ("{branch: '--upload-pack=x'}", "publish.branch"),
+        ("{format: pickle}", "publish.format"),
+        ("{tolerance: {rtol: -1}}", "publish.tolerance.rtol"),
+        ("{ready_timeout: soon}", "publish.ready_timeout"),
+        ("{platforms: [windows]}", "publish.platforms"),
+        ("{allow_cod: true}", "did you mean `allow_code`?"),
+    ],
+)
+def test_a_mistake_in_publishing_is_told_by_its_place(wrong: str, told: str) -> None:
+    assert told in mistakes(METRICS + f"publish: {wrong}\n")
+
+
 def test_a_location_has_a_line() -> None:
     assert config_file.line_of(CONTRACT, ("gate", "rules", 2)) == 25
     assert config_file.line_of(CONTRACT, ("gate", "rules", 99)) == 22

@@ -19,7 +19,7 @@ from metricgate.comparison import Comparison
 from metricgate.config import Config
 from metricgate.errors import ExitCode
 from metricgate.gate.judge import judge
-from metricgate.report import document
+from metricgate.report import building, document
 from metricgate.run import Metric, Run
 from metricgate.score_table import ScoreTable
 
@@ -403,7 +403,7 @@ class TestAnything:
         (rule,) = found.rules
         assert rule.reason or rule.outcome == "pass"
         assert found.exit_code == CODES[rule.outcome]
-        document.to_json(document.build(comparison, found))  # holds finite numbers only, or it is refused
+        document.to_json(building.build(comparison, found))  # holds finite numbers only, or it is refused
         change = exact_mean(candidate) - exact_mean(baseline)
         gain = change if direction == "higher" else -change
         allowed = Fraction(rule.limit.value) * (abs(exact_mean(baseline)) if rule.limit.relative else 1)

@@ -8,7 +8,7 @@ import pytest
 from metricgate import config_file, history
 from metricgate.comparison import Comparison
 from metricgate.gate import judge
-from metricgate.report import document, summary
+from metricgate.report import building, summary
 from metricgate.run import Fingerprints, Run, RunRecord
 from metricgate.score_table import ScoreTable
 
@@ -39,7 +39,7 @@ def test_earlier_runs_of_the_same_training_are_baseline_runs(tmp_path: Path, bas
     earlier = [run(tmp_path, commit=f"old{k}", seed=k) for k in range(3)]
     candidate = [run(tmp_path, commit="head", seed=9)]
     comparison = Comparison(candidate, baseline, history=earlier, config=CONFIG)
-    report = document.build(comparison, judge.judge(comparison))
+    report = building.build(comparison, judge.judge(comparison))
     assert len(comparison.baseline.runs) == 5
     assert not comparison.history
     assert (report.baseline.runs, report.baseline.earlier_runs, report.baseline.commit) == (2, 3, "base")

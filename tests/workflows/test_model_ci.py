@@ -31,7 +31,7 @@ WORKFLOW = (
 """
 )
 TRAINED = {"find": "success", "train": "success", "baseline": "success", "note": "success"}
-PUSHED = {"train": "success", "judge": "success", "record": "success", "note": "success", "after": "success"}
+PUSHED = {"find": "success", "train": "success", "judge": "success", "record": "success", "note": "success", "after": "success"}
 HARM = ("train.py", "weight = 1.0", "weight = 1.1")
 REFACTORING = ("train.py", "weight = 1.0 + random.Random(seed).gauss(0, 0.01)", "weight = random.Random(seed).gauss(1.0, 0.01)")
 
@@ -67,8 +67,22 @@ def test_a_push_is_recorded_and_the_next_change_is_compared_with_it(act: Act, sc
     )
     assert report(outcome)["baseline"]["commits_before"] == 0
     assert report(outcome)["reuse"]["count"] == 2, "the push got the first verdict on this test set"
-    assert len([path for path in scratch.remote.files("metricgate") if path.startswith("verdicts/")]) == 2
+    kept = scratch.remote.files("metricgate")
+    assert len([path for path in kept if path.startswith("verdicts/")]) == 2
+    (said,) = [path for path in kept if path.startswith("reports/")]
+    assert scratch.git("rev-parse", "main") in said, "what was said of the pull request's merge commit is about no commit of ours"
     assert "the merge-base, recorded 20" in scratch.remote.comments(NUMBER)[0]["body"]
+
+
+def test_a_push_is_compared_with_the_one_before_and_recorded_where_it_fails(act: Act, scratch: Repository) -> None:
+    act.run(scratch, "push", {"ref": "refs/heads/main"})
+    scratch.commit("Faster", scratch.replace(*HARM))
+    outcome = act.run(scratch, "push", {"ref": "refs/heads/main"})
+    assert outcome.jobs == {**{job: result for job, result in PUSHED.items() if job != "after"}, "judge": "failure"}
+    assert report(outcome)["verdict"] == "fail"
+    assert report(outcome)["baseline"]["commit"] == scratch.git("rev-parse", "main~1")
+    recorded = {path.split("/")[2] for path in scratch.remote.files("metricgate") if path.startswith("runs/")}
+    assert recorded == {scratch.git("rev-parse", "main"), scratch.git("rev-parse", "main~1")}
 
 
 def test_a_changed_evaluation_is_put_to_the_recorded_model(act: Act, scratch: Repository, tmp_path: Path) -> None:

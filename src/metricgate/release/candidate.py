@@ -149,6 +149,7 @@ def _run(records: Mapping[str, RunRecord], config: Config, commit: str) -> tuple
             f"there is no run of {commit[:12]} with the seed {wanted}",
             where="publish.seed",
             expected=f"one of {', '.join(str(record.seed) for record in records.values())}",
+            fix="publish: {seed: SEED}   # or leave it out for the lowest one; then train and tag the commit that says so",
         )
     folder = found[0][1]
     if records[folder].model_digest is None:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
-import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import pydantic
 
@@ -16,21 +13,11 @@ from metricgate.config import Kind
 from metricgate.errors import InputError, UsageError
 from metricgate.gate.verdict import RuleOutcome
 
-if TYPE_CHECKING:  # a report is read and shown without what made it
-    from metricgate.comparison import Comparison
-    from metricgate.flips import Flips
-    from metricgate.gate.reuse import Reuse
-    from metricgate.gate.verdict import RuleResult, Verdict
-    from metricgate.run import Run
-    from metricgate.stats.inference import Parts
-
 SCHEMA: Literal["metricgate.report/1"] = "metricgate.report/1"
 MAX_BYTES = 256_000_000
 
 Number = Annotated[float, pydantic.Field(allow_inf_nan=False)]
 Digest = Annotated[str, pydantic.Field(pattern=r"^sha256:[0-9a-f]{64}$")]
-
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class _Part(pydantic.BaseModel):
@@ -40,7 +27,7 @@ class _Part(pydantic.BaseModel):
 class SideInfo(_Part):
     """Candidate or baseline: which commit, how many runs, which seeds, and how many earlier runs of the same training.
 
-    ``models`` are the digests of the models of these runs, by seed, as far as the runs name them.
+    ``models`` are the digests of the models of all runs that were given, copies too, by seed, as far as the runs name them.
     A baseline that was recorded earlier also says how many commits before the merge-base it lies (0: it is the merge-base)
     and when it was recorded (RFC 3339, UTC).
     """
@@ -230,50 +217,6 @@ class Report(_Part):
         return sum(rule.kind in compared and rule.p_value is not None and rule.mde is not None for rule in self.rules)
 
 
-def build(
-    comparison: Comparison,
-    verdict: Verdict,
-    *,
-    policy_changes: Sequence[str] = (),
-    warnings: Sequence[str] = (),
-    origin: Origin | None = None,
-    reuse: Reuse | None = None,
-    policy: str | None = None,
-) -> Report:
-    """Put a comparison and its verdict into one document.
-
-    Args:
-        comparison: What was compared.
-        verdict: What the rules say.
-        policy_changes: How the candidate's policy differs from the one that judged, one line each.
-        warnings: What the caller has to add to the verdict's own.
-        origin: Where the baseline's runs come from, if they were recorded earlier.
-        reuse: How often the test set has been asked, where that is known.
-        policy: The digest of the policy in force, where only a part of it could be judged; by default that of the comparison's.
-    """
-    config = comparison.config
-    test_sets = {run.record.fingerprints.test_set or "" for run in comparison.candidate.runs}
-    return Report(
-        name=config.name,
-        verdict=verdict.verdict,
-        exit_code=int(verdict.exit_code),
-        reasons=verdict.reasons,
-        baseline=_side(comparison.baseline.runs, origin=origin),
-        candidate=_side(comparison.candidate.runs),
-        alpha=config.gate.alpha,
-        power=config.gate.power,
-        rules=tuple(_rule(rule, level=1 - config.gate.alpha) for rule in verdict.rules),
-        untested_slices=tuple(UntestedInfo(metric=u.metric, slice=u.slice, n=u.n, min_n=u.min_n) for u in verdict.untested),
-        flips=_flips(comparison),
-        policy_changed=bool(policy_changes),
-        policy_changes=tuple(policy_changes),
-        warnings=(*verdict.warnings, *warnings),
-        reuse=ReuseInfo(**{key: getattr(reuse, key) for key in ReuseInfo.model_fields}) if reuse else None,
-        policy=policy or config.policy_digest,
-        test_set=next((found for found in test_sets if len(test_sets) == 1 and _DIGEST.fullmatch(found)), None),
-    )
-
-
 def to_json(report: Report) -> str:
     """The document as text: sorted keys, finite numbers, the same bytes for the same report."""
     return json.dumps(report.model_dump(mode="json", by_alias=True), indent=2, sort_keys=True, allow_nan=False) + "\n"
@@ -305,88 +248,3 @@ def read(path: Path) -> Report:
         raise InputError(
             f"{where + ': ' if where else ''}{first['msg']}", where=str(path), expected=f"a {SCHEMA} document"
         ) from None
-
-
-def _side(runs: Sequence[Run], *, origin: Origin | None = None) -> SideInfo:
-    first = runs[0].record if runs else None
-    # Beside the runs of the baseline's commit there may be earlier ones of the same training.
-    own = [run for run in runs if first and first.fingerprints.training and run.record.commit == first.commit] or runs
-    commits = {run.record.commit for run in own if run.record.commit}
-    commit = commits.pop() if len(commits) == 1 else None
-    seeds = sorted(run.record.seed for run in own if run.record.seed is not None)
-    return SideInfo(
-        commit=commit,
-        runs=len(own),
-        seeds=tuple(seeds),
-        earlier_runs=len(runs) - len(own),
-        models={
-            run.record.seed: run.record.model_digest
-            for run in own
-            if run.record.seed is not None and run.record.model_digest and _DIGEST.fullmatch(run.record.model_digest)
-        },
-        commits_before=origin.commits_before if origin else None,
-        recorded=origin.recorded if origin else None,
-    )
-
-
-def _rule(rule: RuleResult, *, level: float) -> RuleInfo:
-    interval = rule.interval
-    return RuleInfo(
-        rule=rule.rule,
-        metric=rule.metric,
-        slice=rule.slice,
-        kind=rule.kind,
-        limit=rule.limit.value,
-        relative=rule.limit.relative,
-        direction=rule.direction,
-        aggregate=rule.aggregate,
-        binary=rule.binary,
-        baseline=_finite(rule.baseline),
-        candidate=_finite(rule.candidate),
-        difference=_finite(rule.difference),
-        interval=IntervalInfo(
-            low=_finite(interval.low) if interval else None, high=_finite(interval.high) if interval else None, level=level
-        ),
-        p_value=_finite(rule.p_value),
-        p_adjusted=_finite(rule.p_adjusted),
-        p_pass=_finite(rule.p_pass),
-        mde=_finite(rule.mde),
-        smallest_limit=_finite(rule.smallest_limit),
-        to_settle=_finite(rule.to_settle),
-        settlement=SettlementInfo(**asdict(rule.settlement)) if rule.settlement else None,
-        variance=_variance(rule.parts),
-        n=rule.n,
-        method=rule.method,
-        noise=rule.noise,
-        outcome=rule.outcome,
-        reason=rule.reason,
-    )
-
-
-def _variance(parts: Parts | None) -> VarianceInfo | None:
-    if parts is None:
-        return None
-    return VarianceInfo(
-        examples=math.fsum(part.variance for part in parts.examples),
-        training=parts.training.variance if parts.training else None,
-        counted_twice=parts.counted_twice.variance if parts.counted_twice else 0.0,
-    )
-
-
-def _flips(comparison: Comparison) -> FlipsInfo:
-    """The flips of the first metric, in the order of the rules, whose scores are 0 or 1."""
-    for metric in dict.fromkeys(rule.metric for rule in comparison.config.rules):
-        flips: Flips | None = comparison.flips(metric)
-        if flips is not None:
-            return FlipsInfo(
-                metric=metric,
-                worse=flips.worse,
-                better=flips.better,
-                unnamed_worse=flips.unnamed_worse,
-                unnamed_better=flips.unnamed_better,
-            )
-    return FlipsInfo()
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
