@@ -194,9 +194,26 @@ def test_a_regression_that_a_maintainer_accepts_passes_and_stays_in_the_ledger(p
     project.git("checkout", "--quiet", "main")
     project.git("merge", "--quiet", "--ff-only", "change")
     project.remote.pulls[change].merge = project.commit("Merged")
+    code, log = project.judge({"ref": "refs/heads/main"}, BAD, event_name="push")
+    assert (code, "was accepted by bob before it was merged" in log) == (0, True), log
     assert "accepted the regression" in project.push(BAD)
     (entry,) = [path for path in project.remote.files("metricgate") if path.startswith("ledger/tiny/")]
     assert json.loads(project.remote.files("metricgate")[entry])["by"] == "bob"
+
+
+def test_what_was_merged_after_the_accepted_commit_is_not_accepted(project: Project, change: int) -> None:
+    project.remote.permission("bob", "write")
+    project.remote.label(change, "accept-regression", login="bob")
+    project.judge(project.event(change, action="labeled", label={"name": "accept-regression"}, sender={"login": "bob"}), BAD)
+    project.remote.push(change, project.commit("Worse still, and merged before anybody judged it"))
+    project.remote.close(change, merged=True)
+    project.git("checkout", "--quiet", "main")
+    project.git("merge", "--quiet", "--ff-only", "change")
+    project.remote.pulls[change].merge = project.commit("Merged")
+    code, _ = project.judge({"ref": "refs/heads/main"}, BAD, event_name="push")
+    assert code == 1
+    assert "accepted the regression" not in project.push(BAD)
+    assert not [path for path in project.remote.files("metricgate") if path.startswith("ledger/")]
 
 
 def test_a_label_that_stayed_on_does_not_accept_the_next_commit(project: Project, change: int) -> None:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from metricgate import config_file
 from metricgate.errors import MetricgateError, UsageError
-from metricgate.github import checks, comments, waiver
+from metricgate.github import checks, comments, merged, waiver
 from metricgate.github.api import Repository
 from metricgate.github.comments import Posted
 from metricgate.github.failures import UnansweredError
@@ -43,9 +43,11 @@ class Place:
 def accepted(job: Job, report: Report) -> Report:
     """The report, waived if somebody with write permission accepted its regression.
 
-    A label that does not count adds a warning that says why.
+    A label that does not count adds a warning that says why. What was accepted before it was merged is so when it is pushed.
     """
     repository, number, head = job.repository, job.work.number, job.work.head
+    if report.exit_code == 1 and repository is not None and job.work.kind == "record":
+        return _accepted_before(job, repository, report)
     if report.exit_code != 1 or repository is None or number is None or head is None:
         return report
     try:
@@ -56,6 +58,18 @@ def accepted(job: Job, report: Report) -> Report:
         return report
     evidence = Evidence(action=job.work.action, label=job.work.label, sender=job.work.sender)
     return waived(job, repository, report, number=number, head=head, evidence=evidence)
+
+
+def _accepted_before(job: Job, repository: Repository, report: Report) -> Report:
+    try:
+        found = merged.accepted(repository, report.name, job.checkout.head())
+    except MetricgateError as error:
+        job.runner.annotate("warning", str(error), title=NOT_KNOWN)
+        return report
+    if not found:
+        return report
+    job.runner.say(f"the regression of #{found[-1].number} was accepted by {found[-1].waiver.by} before it was merged")
+    return report.waived(found[-1].waiver)
 
 
 def waived(job: Job, repository: Repository, report: Report, *, number: int, head: str, evidence: Evidence) -> Report:

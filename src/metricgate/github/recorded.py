@@ -173,30 +173,21 @@ def _note_waivers(job: Job, config: Config, store: RunStore, commit: str) -> Non
     """Put accepted regressions that came in with a commit into the ledger; our comments remember who accepted them."""
     if job.repository is None:
         return
-    from metricgate.github import comments
+    from metricgate.github import merged
 
-    merged = job.repository.ask(
-        lambda repo: [pull.number for pull in repo.get_commit(commit).get_pulls() if pull.merge_commit_sha == commit],
-        doing=f"ask which pull request brought {commit[:7]}",
-        needs=comments.READS,
-    )
-    for number in merged:
-        remembered = comments.remembered(job.repository, config.name, number=number)
-        if remembered is None or remembered.waiver is None:
-            continue
-        waiver = remembered.waiver
+    for found in merged.accepted(job.repository, config.name, commit):
         entry = Entry(
             kind="waiver",
             name=config.name,
             commit=commit,
-            time=waiver.at,
-            verdict=remembered.verdict,
-            by=waiver.by,
-            pull_request=number,
-            reason=f"accepted for {waiver.commit}",
+            time=found.waiver.at,
+            verdict=found.verdict,
+            by=found.waiver.by,
+            pull_request=found.number,
+            reason=f"accepted for {found.waiver.commit}",
         )
         if store.note(entry):
-            job.runner.say(f"noted that {waiver.by} accepted the regression of #{number}")
+            job.runner.say(f"noted that {found.waiver.by} accepted the regression of #{found.number}")
 
 
 def store_of(job: Job, config: Config) -> RunStore | None:
