@@ -156,9 +156,11 @@ class Scene:
     def judged(self) -> str:
         """Train what is checked out, judge it, and record both; the commit."""
         commit = self.git("rev-parse", "HEAD")
+        first = not self.git("log", "-1", "--format=%P")
         runs = self.run("run").checked().strip()
+        baseline = runs if first else self.run("baseline", "HEAD~1").checked().strip()
         self.run("record", runs).checked()
-        self.run("compare", runs, runs, "--store", "../store").checked()
+        self.run("compare", baseline, runs, "--store", "../store").checked()
         return commit
 
     def tagged(self, version: str) -> str:

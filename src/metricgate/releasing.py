@@ -18,6 +18,7 @@ from metricgate.release.candidate import Candidate
 from metricgate.release.engine import Engine
 from metricgate.release.facts import Job
 from metricgate.release.naming import Asked
+from metricgate.release.patience import Patience
 from metricgate.release.published import Published
 from metricgate.release.publishing import Release, World
 from metricgate.release.registry import Registry
@@ -62,13 +63,16 @@ class Wanted:
     push: bool = True
 
 
-def publish(wanted: Wanted, *, environ: Mapping[str, str], say: Callable[[str], None]) -> tuple[Published, Candidate]:
+def publish(
+    wanted: Wanted, *, environ: Mapping[str, str], say: Callable[[str], None], patience: Patience | None = None
+) -> tuple[Published, Candidate]:
     """Publish the model of a tagged commit.
 
     Args:
         wanted: What was asked for.
         environ: The environment: of a GitHub job, or with ``METRICGATE_SIGNING_KEY``, ``METRICGATE_REGISTRY_USERNAME`` ….
         say: Is told what goes on.
+        patience: How long to go on when a registry does not answer as it should.
 
     Returns:
         What was published, and the verdict that it was published with.
@@ -94,7 +98,7 @@ def publish(wanted: Wanted, *, environ: Mapping[str, str], say: Callable[[str], 
     exchanges = _exchanges(wanted, store, config, found)
     world = World(
         environ=environ,
-        registry=lambda image: Registry.connect(image, environ=environ),
+        registry=lambda image: Registry.connect(image, environ=environ, patience=patience),
         engine=lambda: Engine.connect(environ),
         signer=lambda: signing.signer(environ, key=wanted.key),
         say=say,
