@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import pydantic
 
 from metricgate import aggregates
+from metricgate.config_fields import Duration, Finite, Limit, LimitField, Section, Text, not_empty
+from metricgate.publish_config import Publish
 
 FILE_NAME = "metricgate.yaml"
 
@@ -17,65 +18,6 @@ Outcome = Literal["pass", "warn", "fail"]
 Kind = Literal["min", "max", "max_regression", "min_improvement", "must_not_flip"]
 KINDS: tuple[Kind, ...] = ("min", "max", "max_regression", "min_improvement", "must_not_flip")
 
-_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
-_DURATION_PATTERN = r"^(\d+d)?(\d+h)?(\d+m)?(\d+s)?$"
-_PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
-
-
-class Limit(NamedTuple):
-    """How much is allowed: in the metric's own unit, or as a fraction of the baseline.
-
-    Attributes:
-        value: 0.01 for ``0.01``, 0.1 for ``10%``.
-        relative: Whether ``value`` is a fraction of the baseline.
-    """
-
-    value: float
-    relative: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.value * 100:g}%" if self.relative else f"{self.value:g}"
-
-
-def _parse_limit(value: object) -> object:
-    if isinstance(value, Limit):
-        return value
-    if isinstance(value, str) and (match := _PERCENT.fullmatch(value.strip())):
-        return Limit(float(match[1]) / 100, relative=True)
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf"):
-        return Limit(float(value))
-    message = "should be 0 or more, such as 0.01 (in the metric's unit) or 10% (of the baseline)"
-    raise ValueError(message)
-
-
-def _parse_duration(value: object) -> object:
-    if isinstance(value, str) and value and (match := _DURATION.fullmatch(value.strip())):
-        days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
-        if total := ((days * 24 + hours) * 60 + minutes) * 60 + seconds:
-            return float(total)
-    message = "should be a duration such as 90s, 30m, 6h or 1h30m"
-    raise ValueError(message)
-
-
-def _not_empty(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    # Not `min_length`: pydantic checks that before the items, and a mistake in the only item would be reported twice.
-    if not values:
-        message = "should have at least one entry; leave the line out for the default"
-        raise ValueError(message)
-    return values
-
-
-LimitField = Annotated[
-    Limit,
-    pydantic.PlainValidator(_parse_limit),
-    pydantic.PlainSerializer(list, return_type=list[float | bool]),
-    pydantic.WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^\d+(\.\d+)?\s*%$"}]}),
-]
-Duration = Annotated[
-    float,
-    pydantic.PlainValidator(_parse_duration),
-    pydantic.WithJsonSchema({"type": "string", "pattern": _DURATION_PATTERN, "minLength": 2}),
-]
 Aggregate = Annotated[
     str,
     pydantic.AfterValidator(aggregates.check),
@@ -88,22 +30,16 @@ Aggregate = Annotated[
         }
     ),
 ]
-Finite = Annotated[float, pydantic.Field(allow_inf_nan=False)]
-Text = Annotated[str, pydantic.Field(min_length=1)]
 
 
-class _Section(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
-
-
-class Train(_Section):
+class Train(Section):
     """How a model is trained."""
 
     run: Text
     """Any command, run by bash at the repository root, once a seed. It reads METRICGATE_SEED and METRICGATE_MODEL."""
     seeds: Annotated[
         tuple[Annotated[int, pydantic.Field(ge=0)], ...],
-        pydantic.AfterValidator(_not_empty),
+        pydantic.AfterValidator(not_empty),
         pydantic.Field(json_schema_extra={"minItems": 1}),
     ] = (0,)
     """One run each. Three or more make the training noise known."""
@@ -125,7 +61,7 @@ class Train(_Section):
         return seeds
 
 
-class Evaluate(_Section):
+class Evaluate(Section):
     """How a model is evaluated. Without this section the training command writes the metrics too."""
 
     run: Text
@@ -136,7 +72,7 @@ class Evaluate(_Section):
     """Files or globs that the evaluation depends on, beyond those that the command names."""
 
 
-class MetricConfig(_Section):
+class MetricConfig(Section):
     """One metric."""
 
     direction: Literal["higher", "lower"]
@@ -186,7 +122,7 @@ class MetricConfig(_Section):
         return (self.label or "label", self.prediction or "prediction", *weight)
 
 
-class ScoreColumns(_Section):
+class ScoreColumns(Section):
     """Names of the score-table columns that have a role."""
 
     id: Text = "example_id"
@@ -195,7 +131,7 @@ class ScoreColumns(_Section):
     """The column that groups examples which are not independent: questions of one passage, frames of one video."""
 
 
-class Rule(_Section):
+class Rule(Section):
     """One line of the policy: a metric, where, and exactly one of what is allowed."""
 
     model_config = pydantic.ConfigDict(
@@ -241,7 +177,7 @@ class Rule(_Section):
         return Limit(0.0 if isinstance(value, str) else float(value))
 
 
-class Reuse(_Section):
+class Reuse(Section):
     """How often one test set may be asked. Verdicts are counted by its fingerprint, where the baselines are kept."""
 
     budget: Annotated[int, pydantic.Field(ge=1)] | None = None
@@ -263,7 +199,7 @@ class Reuse(_Section):
         return self
 
 
-class Gate(_Section):
+class Gate(Section):
     """The policy: what is allowed, and how sure a verdict has to be."""
 
     alpha: Annotated[float, pydantic.Field(gt=0, lt=0.5)] = 0.05
@@ -279,13 +215,13 @@ class Gate(_Section):
     reuse: Reuse = Reuse()
     """How often one test set may be asked."""
     rules: (
-        Annotated[tuple[Rule, ...], pydantic.AfterValidator(_not_empty), pydantic.Field(json_schema_extra={"minItems": 1})]
+        Annotated[tuple[Rule, ...], pydantic.AfterValidator(not_empty), pydantic.Field(json_schema_extra={"minItems": 1})]
         | None
     ) = None
     """The rules. Without any, no metric may get worse (`max_regression: 0` for each)."""
 
 
-class Baseline(_Section):
+class Baseline(Section):
     """Where runs are recorded, and which of them a change is compared with."""
 
     store: Text = "branch"
@@ -304,50 +240,7 @@ class Baseline(_Section):
     """How many recorded commits are kept, beside those that an open pull request, a tag or the ledger refers to."""
 
 
-class PublishTolerance(_Section):
-    """How close an image's answers have to be to those of the trained model: |a - b| ≤ atol + rtol · |b|."""
-
-    rtol: Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)] = 1e-4
-    """Relative to the right answer."""
-    atol: Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)] = 1e-5
-    """In the answer's own unit."""
-
-
-class Publish(_Section):
-    """How the model of a tagged commit becomes an image."""
-
-    image: Annotated[Text, pydantic.Field(pattern=r"^[^\s@]+$")] | None = None
-    """The image's name without a tag, such as ghcr.io/owner/model; by default that of the repository, on ghcr.io."""
-    rules: (
-        Annotated[tuple[Text, ...], pydantic.AfterValidator(_not_empty), pydantic.Field(json_schema_extra={"minItems": 1})]
-        | None
-    ) = None
-    """Its tags, as in docker/metadata-action; by default `{{version}}`, `{{major}}.{{minor}}` and `{{major}}`."""
-    flavor: tuple[Text, ...] = ()
-    """What holds for all tags, as there: latest=auto, prefix=…, suffix=…."""
-    labels: dict[Text, str] = {}
-    """More labels of the image."""
-    seed: Annotated[int, pydantic.Field(ge=0)] | None = None
-    """Which of the commit's runs is published; by default the one with the lowest seed."""
-    branch: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._/-]{0,99}$")] | None = None
-    """The branch with whose policy, test set and baseline a verdict has to agree; by default that of the repository."""
-    dockerfile: Text | None = None
-    """A Dockerfile of your own, relative to the root; by default the one that metricgate brings."""
-    format: Literal["auto", "keras", "onnx"] = "auto"
-    """What the model is; `auto` looks."""
-    base: Text | None = None
-    """The image that the default Dockerfile starts from; by default the one that it names."""
-    tolerance: PublishTolerance = PublishTolerance()
-    """How close the image's answers to the golden requests have to be."""
-    ready_timeout: Annotated[Duration, pydantic.Field(json_schema_extra={"default": "2m"})] = 120.0
-    """How long the image may take until it answers."""
-    platforms: tuple[Annotated[str, pydantic.Field(pattern=r"^[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?$")], ...] = ()
-    """Such as linux/amd64 and linux/arm64; by default that of the machine that builds."""
-    allow_code: bool = False
-    """Publish a model that holds code (Lambda layers, pickled objects), which the evidence then says."""
-
-
-class Config(_Section):
+class Config(Section):
     """metricgate.yaml."""
 
     version: Literal[1] = 1
@@ -363,7 +256,7 @@ class Config(_Section):
     scores: ScoreColumns = ScoreColumns()
     slices: tuple[Text, ...] = ()
     """Score-table columns whose values name slices."""
-    noise: dict[Text, Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]] = {}
+    noise: dict[Text, Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]] = pydantic.Field(default={})
     """The standard deviation of a metric over training seeds, where it was measured elsewhere."""
     gate: Gate = Gate()
     baseline: Baseline = Baseline()

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metricgate import aggregates, config, config_file
-from metricgate.config import Config, Limit
+from metricgate import aggregates, config, config_file, publish_config
+from metricgate.config import Config
+from metricgate.config_fields import Limit
 from metricgate.errors import ConfigError, ExitCode
 from metricgate.stats import set_metrics
 
@@ -305,7 +306,7 @@ def test_a_change_that_is_judged_by_another_policy_has_its_digest() -> None:
 
 
 def test_publishing_needs_no_word_and_each_may_be_said() -> None:
-    assert config_file.loads(METRICS).publish == config.Publish()
+    assert config_file.loads(METRICS).publish == publish_config.Publish()
     said = config_file.loads(
         METRICS
         + """

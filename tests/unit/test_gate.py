@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from metricgate.comparison import Comparison
-from metricgate.config import Config, Kind, Limit, Outcome
+from metricgate.config import Config, Kind, Outcome
+from metricgate.config_fields import Limit
 from metricgate.errors import ExitCode
 from metricgate.evidence import Evidence
 from metricgate.examples import Examples

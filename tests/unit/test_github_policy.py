@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from metricgate.config import Limit
+from metricgate.config_fields import Limit
 from metricgate.errors import ConfigError
 from metricgate.github import policy
 from metricgate.github.checkout import Checkout

@@ -70,7 +70,7 @@ def test_a_push_is_recorded_and_the_next_change_is_compared_with_it(act: Act, sc
     kept = scratch.remote.files("metricgate")
     assert len([path for path in kept if path.startswith("verdicts/")]) == 2
     (said,) = [path for path in kept if path.startswith("reports/")]
-    assert scratch.git("rev-parse", "main") in said, "what was said of the pull request's merge commit is about no commit of ours"
+    assert scratch.git("rev-parse", "main") in said, "the merge commit of a pull request is nobody's"
     assert "the merge-base, recorded 20" in scratch.remote.comments(NUMBER)[0]["body"]
 
 

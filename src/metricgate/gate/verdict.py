@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from metricgate.config import Config, Kind, Limit, Outcome
+from metricgate.config import Config, Kind, Outcome
+from metricgate.config_fields import Limit
 from metricgate.errors import ExitCode
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metricgate import pipeline
-from metricgate.baseline.judged import WorkflowRun
 from metricgate.github import event
 from metricgate.github.checkout import Checkout
 from metricgate.github.commands import Commands
@@ -20,6 +19,7 @@ from metricgate.github.settings import Settings
 from metricgate.train import Console
 
 if TYPE_CHECKING:
+    from metricgate.baseline.judged import WorkflowRun
     from metricgate.github.api import Repository
 
 # What a step tells its runner with. The repository's code must not speak for metricgate: it could write our outputs.
@@ -75,6 +75,8 @@ class Job:
     @property
     def workflow(self) -> WorkflowRun | None:
         """This run of a workflow; None outside GitHub."""
+        from metricgate.baseline.judged import WorkflowRun
+
         given = self.settings
         if not given.run_id:
             return None
