@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import pydantic
 
+from metricgate.baseline import layout
 from metricgate.errors import InputError
 
 Commit = Annotated[str, pydantic.Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
@@ -43,6 +44,18 @@ class Entry(pydantic.BaseModel):
     pull_request: Annotated[int, pydantic.Field(ge=1)] | None = None
     reason: Text | None = None
     test_set: Text | None = None
+
+    @property
+    def path(self) -> str:
+        """Where it is kept; a verdict on a test set where such are counted.
+
+        Raises:
+            UsageError: The test set is no fingerprint.
+        """
+        content = self.to_json()
+        if self.kind == "verdict" and self.test_set is not None:
+            return layout.verdict(self.name, self.commit, test_set=self.test_set, content=content)
+        return layout.entry(self.name, self.commit, baseline=self.baseline, content=content)
 
     def to_json(self) -> bytes:
         """The file; the same entry gives the same bytes."""

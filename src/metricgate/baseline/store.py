@@ -207,7 +207,7 @@ class RunStore:
             UsageError: A test set is no fingerprint.
             StageError: The place can't be reached or written.
         """
-        wanted = {_path(one): one.to_json() for one in said}
+        wanted = {one.path: one.to_json() for one in said}
         what = " and ".join(f"a {one.kind}" if isinstance(one, Entry) else "a report" for one in said)
         message = f"Note {what} for {said[0].name} at {said[0].commit[:12]}" if said else ""
         return bool(wanted) and self.files.change(lambda _: wanted, message=message)
@@ -343,12 +343,3 @@ class RunStore:
                 fix=f"baseline: {{scores: {pointer.url[:200].partition('/runs/')[0]}}}",
             )
         self.objects.fetch(pointer, folder=layout.commit_folder(name, commit), name=target.name, into=target)
-
-
-def _path(said: Entry | Judged) -> str:
-    if isinstance(said, Judged):
-        return said.path
-    content = said.to_json()
-    if said.kind == "verdict" and said.test_set is not None:
-        return layout.verdict(said.name, said.commit, test_set=said.test_set, content=content)
-    return layout.entry(said.name, said.commit, baseline=said.baseline, content=content)
