@@ -83,16 +83,17 @@ def _resolved(said: dict[str, object], registry: str, file: Path, environ: Mappi
     try:
         config = auth.load_config(config_dict=said, credstore_env=dict(environ))
         program = _helper(config, registry)
-        if program and shutil.which(program, path=environ.get("PATH")) is None:
-            raise _helper_failed(program, file, "it is not there")
+    except (errors.InvalidConfigFile, ValueError, AttributeError, TypeError):
+        raise _unreadable(file, "an entry under `auths` or `credHelpers` is damaged") from None
+    if program and shutil.which(program, path=environ.get("PATH")) is None:
+        raise _helper_failed(program, file, "it is not there")
+    try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found = auth.resolve_authconfig(config, registry)
-    except (errors.InvalidConfigFile, ValueError, AttributeError, TypeError):
-        raise _unreadable(file, "an entry under `auths` is damaged") from None
-    except (errors.DockerException, KeyError) as error:
+    except (errors.DockerException, ValueError, AttributeError, TypeError, KeyError) as error:
         # What a helper prints may be a secret.
-        raise _helper_failed(_helper(config, registry), file, type(error).__name__) from None
+        raise _helper_failed(program, file, type(error).__name__) from None
     entry = {key.lower(): value for key, value in (found or {}).items() if isinstance(value, str)}
     if token := entry.get("identitytoken"):
         return Credentials(entry.get("username") or "<token>", identity_token=token)

@@ -15,6 +15,7 @@ import pydantic
 from pydantic.alias_generators import to_camel
 
 from metricgate.errors import InputError
+from metricgate.report import plain
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -161,7 +162,7 @@ def read_manifest(content: bytes, *, where: str) -> Manifest | Index:
             return Manifest.model_validate_json(content)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        at = ".".join(map(str, first["loc"]))
+        at = plain.text(".".join(map(str, first["loc"])))
         found = f"{at}: {first['msg']}" if at else first["msg"]
     else:
         found = f"it says that it is {(shape.media_type or 'nothing')[:100]!r}"
