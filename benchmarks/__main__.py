@@ -9,7 +9,18 @@ from __future__ import annotations
 import importlib
 import sys
 
-TOPICS = ("compare", "scale", "bootstrap", "auc", "comment", "train_overhead", "setup_action", "server", "table_engine")
+TOPICS = (
+    "compare",
+    "scale",
+    "bootstrap",
+    "auc",
+    "comment",
+    "train_overhead",
+    "setup_action",
+    "server",
+    "release",
+    "table_engine",
+)
 WHEN_NAMED = ("gates", "calibration")
 
 
