@@ -94,6 +94,7 @@ def publish(release: Release, world: World) -> Published:
     """
     signer = world.signer() if release.push else None  # without one, nothing needs to be built
     registries = [world.registry(image) for image in release.asked.images]
+    names, *_ = [tagging.named(registry, release.names) for registry in registries]
     code = _code(release, say=world.say)
     world.say(f"reading the model {release.model}")
     model, digest = layers.of_model(release.model)
@@ -105,7 +106,7 @@ def publish(release: Release, world: World) -> Published:
             fix="give the model of the run that the store has, not one that was trained again",
         )
     with tempfile.TemporaryDirectory(prefix="metricgate-release-") as folder, world.engine() as engine:
-        built = _built(release, engine, model, registry=registries[0], workspace=Path(folder), world=world)
+        built = _built(release, engine, model, names=names, registry=registries[0], workspace=Path(folder), world=world)
         plans = [tagging.plan(registry, release.names, built.descriptor.digest) for registry in registries]
         tested = _tested(release, built, engine, world)
         if signer is None:
@@ -154,10 +155,10 @@ def _code(release: Release, *, say: Callable[[str], None]) -> tuple[str, ...]:
     return code
 
 
-def _built(release: Release, engine: Engine, model: Layer, *, registry: Registry, workspace: Path, world: World) -> Built:
+def _built(
+    release: Release, engine: Engine, model: Layer, *, names: Names, registry: Registry, workspace: Path, world: World
+) -> Built:
     found = release.candidate
-    existing = registry.tags()
-    names = release.names(existing)
     return building.build(
         release.config,
         engine,
@@ -176,7 +177,7 @@ def _built(release: Release, engine: Engine, model: Layer, *, registry: Registry
             ),
         },
         created=release.context.time,
-        known=building.known_layers(registry, [*(tag.rpartition(":")[2] for tag in names.tags), *reversed(existing)]),
+        known=building.known_layers(registry, [*(tag.rpartition(":")[2] for tag in names.tags), *reversed(registry.tags())]),
         environ=world.environ,
         workspace=workspace,
         say=world.say,

@@ -79,6 +79,23 @@ class Plan:
         return (*self.fixed, *self.aliases)
 
 
+def named(shelf: Shelf, naming: Naming) -> Names:
+    """The names of a release, given the tags that a repository has.
+
+    Raises:
+        UsageError: No rule gives a tag.
+    """
+    names = naming(shelf.tags())
+    if names.version is None:
+        raise UsageError(
+            "no rule gives a tag",
+            expected="a tag such as v1.2.3, or a rule that fits",
+            where="; ".join(names.warnings),
+            fix="metricgate tags --ref refs/tags/v1.2.3 --image NAME --rule RULE   # shows what a rule gives",
+        )
+    return names
+
+
 def plan(shelf: Shelf, naming: Naming, digest: str) -> Plan:
     """What would happen to the tags; asks only.
 
@@ -90,14 +107,7 @@ def plan(shelf: Shelf, naming: Naming, digest: str) -> Plan:
     Raises:
         UsageError: No rule gives a tag, or a version is there already and stands for another image.
     """
-    names = naming(shelf.tags())
-    if names.version is None:
-        raise UsageError(
-            "no rule gives a tag",
-            expected="a tag such as v1.2.3, or a rule that fits",
-            where="; ".join(names.warnings),
-            fix="metricgate tags --ref refs/tags/v1.2.3 --image NAME --rule RULE   # shows what a rule gives",
-        )
+    names = named(shelf, naming)
     aliases = {_short(tag) for tag in names.moves}
     moves = [Move(tag, _digest(shelf, tag), digest) for tag in map(_short, names.tags)]
     fixed = tuple(move for move in moves if move.tag not in aliases)
@@ -109,7 +119,7 @@ def plan(shelf: Shelf, naming: Naming, digest: str) -> Plan:
                 fix="release under a new version; delete the old tag in the registry only if nobody can have pulled it",
             )
     return Plan(
-        version=names.version,
+        version=str(names.version),
         fixed=fixed,
         aliases=tuple(move for move in moves if move.tag in aliases),
         keepers=dict(names.keepers),
