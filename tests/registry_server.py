@@ -8,10 +8,8 @@ with registry_server.started() as registry, registry_server.Proxy(registry.name)
 from __future__ import annotations
 
 import contextlib
-import datetime
 import http.client
 import http.server
-import ipaddress
 import json
 import re
 import shutil
@@ -21,15 +19,14 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+
+from tests import certificates
+from tests.token_server import TokenServer
 
 HOST = "127.0.0.1"
 USER, PASSWORD = "robot", "correct horse battery staple"
@@ -60,15 +57,23 @@ class Registry:
         hexadecimal = digest.partition(":")[2]
         return self.storage / "docker/registry/v2/blobs/sha256" / hexadecimal[:2] / hexadecimal / "data"
 
+    def unfinished(self, repository: str) -> list[int]:
+        """How many bytes it has of each upload that was begun and is neither ended nor dropped."""
+        folder = self.storage / "docker/registry/v2/repositories" / repository / "_uploads"
+        return [file.stat().st_size for file in folder.glob("*/data")]
+
 
 @contextlib.contextmanager
-def started(*, login: bool = False, tls: bool = False, storage: Path | None = None) -> Iterator[Registry]:
+def started(
+    *, login: bool = False, tls: bool = False, storage: Path | None = None, tokens: TokenServer | None = None
+) -> Iterator[Registry]:
     """A registry of its own, which is gone afterwards.
 
     Args:
         login: Whether it wants ``USER`` and ``PASSWORD``.
         tls: Whether it speaks HTTPS, with a certificate that only ``environ`` trusts.
         storage: Where its files lie; by default a folder of its own.
+        tokens: Whose tokens it wants.
     """
     if shutil.which("docker-registry") is None:
         pytest.fail("there is no docker-registry: apt-get install docker-registry", pytrace=False)
@@ -89,8 +94,10 @@ def started(*, login: bool = False, tls: bool = False, storage: Path | None = No
             (folder / "htpasswd").write_text(f"{USER}:{_HASHED}\n")
             settings["auth"] = {"htpasswd": {"realm": "tests", "path": str(folder / "htpasswd")}}
             environ |= {"METRICGATE_REGISTRY_USERNAME": USER, "METRICGATE_REGISTRY_PASSWORD": PASSWORD}
+        if tokens is not None:
+            settings["auth"] = {"token": tokens.settings}
         if tls:
-            _certificate(folder)
+            certificates.write(folder)
             settings["http"] = {
                 "addr": f"{HOST}:{port}",
                 "relativeurls": True,
@@ -121,6 +128,9 @@ class Fault:
         after: Bytes of the request's body that are passed on before it happens; None for all of them.
         skip: How many such requests go well before.
         times: How many it befalls.
+        authorization: Befalls only requests with this header.
+        returned: Bytes of the registry's own answer that are passed back before the connection is cut.
+        meanwhile: Is called in place of all that, before the request is passed on unharmed.
     """
 
     method: str
@@ -131,10 +141,15 @@ class Fault:
     after: int | None = 0
     skip: int = 0
     times: int = 1
+    authorization: str | None = None
+    returned: int | None = None
+    meanwhile: Callable[[], None] | None = None
 
-    def befalls(self, method: str, path: str) -> bool:
+    def befalls(self, method: str, path: str, headers: Mapping[str, str]) -> bool:
         """Whether it does; counts."""
         if self.times == 0 or method != self.method or not re.search(self.path, path):
+            return False
+        if self.authorization is not None and headers.get("Authorization") != self.authorization:
             return False
         if self.skip:
             self.skip -= 1
@@ -145,11 +160,12 @@ class Fault:
 
 @dataclass(frozen=True)
 class Seen:
-    """A request that came in, and the bytes of its body."""
+    """A request that came in, and the bytes of its body that were passed on."""
 
     method: str
     path: str
     size: int
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Proxy:
@@ -193,10 +209,10 @@ class Proxy:
         """The bytes of all bodies."""
         return sum(each.size for each in self.seen)
 
-    def fault(self, method: str, path: str) -> Fault | None:
+    def fault(self, method: str, path: str, headers: Mapping[str, str]) -> Fault | None:
         """What befalls a request."""
         with self._lock:
-            return next((fault for fault in self.faults if fault.befalls(method, path)), None)
+            return next((fault for fault in self.faults if fault.befalls(method, path, headers)), None)
 
     def note(self, seen: Seen) -> None:
         """Count a request."""
@@ -213,38 +229,49 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     owner: Proxy
 
     def _serve(self) -> None:
-        fault = self.owner.fault(self.command, self.path)
+        sent = dict(self.headers.items())
+        fault = self.owner.fault(self.command, self.path, sent)
+        if fault is not None and fault.meanwhile is not None:
+            fault.meanwhile()
+            fault = None
+        returned = fault.returned if fault is not None else None
+        fault = fault if returned is None else None
         passed = 0
         upstream = self.owner.upstream()
         try:
-            if fault is not None and fault.after == 0:
-                self._happens(fault)
+            if fault is None or fault.after != 0:
+                for size in self._passed_on(upstream, sent, None if fault is None else fault.after):
+                    passed += size
+            self.owner.note(Seen(self.command, self.path, passed, sent))
+            if fault is None:
+                self._answer(upstream.getresponse(), returned)
                 return
-            headers = {name: value for name, value in self.headers.items() if name.lower() != "connection"}
-            upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-            for name, value in headers.items():
-                upstream.putheader(name, value)
-            upstream.endheaders()
-            chunked = "chunked" in self.headers.get("Transfer-Encoding", "")
-            for piece in self._body():
-                kept = piece if fault is None or fault.after is None else piece[: fault.after - passed]
-                upstream.send(b"%x\r\n%b\r\n" % (len(kept), kept) if chunked and kept else kept)
-                passed += len(kept)
-                if fault is not None and fault.after is not None and passed >= fault.after:
-                    self._happens(fault)
-                    return
-            if chunked:
-                upstream.send(b"0\r\n\r\n")
-            if fault is not None:
+            if fault.after is None:
                 upstream.getresponse().read()
-                self._happens(fault)
-                return
-            self._answer(upstream.getresponse())
+            self._happens(fault)
         except OSError:
             self.close_connection = True
         finally:
             upstream.close()
-            self.owner.note(Seen(self.command, self.path, passed))
+
+    def _passed_on(self, upstream: http.client.HTTPConnection, headers: Mapping[str, str], most: int | None) -> Iterator[int]:
+        """Pass the request on, or so many bytes of its body; gives how many at a time."""
+        upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in headers.items():
+            if name.lower() != "connection":
+                upstream.putheader(name, value)
+        upstream.endheaders()
+        chunked = "chunked" in self.headers.get("Transfer-Encoding", "")
+        passed = 0
+        for piece in self._body():
+            kept = piece if most is None else piece[: most - passed]
+            upstream.send(b"%x\r\n%b\r\n" % (len(kept), kept) if chunked and kept else kept)
+            passed += len(kept)
+            yield len(kept)
+            if most is not None and passed >= most:
+                return
+        if chunked:
+            upstream.send(b"0\r\n\r\n")
 
     def __getattr__(self, name: str) -> object:
         if name.startswith("do_"):  # whatever the method
@@ -275,7 +302,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(fault.body)
 
-    def _answer(self, answer: http.client.HTTPResponse) -> None:
+    def _answer(self, answer: http.client.HTTPResponse, most: int | None) -> None:
         self.send_response(answer.status)
         for name, value in answer.getheaders():
             if name.lower() not in {"connection", "transfer-encoding", "server", "date"}:
@@ -287,6 +314,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(content)
             return
         self.end_headers()
+        if most is not None:
+            self.close_connection = True
+            self.wfile.write(answer.read(most))
+            return
         while piece := answer.read(_CHUNK):
             self.wfile.write(piece)
 
@@ -307,28 +338,6 @@ def _until_it_listens(port: int, process: subprocess.Popen[bytes], log: Path) ->
             return
         threading.Event().wait(0.02)
     pytest.fail(f"docker-registry did not start:\n{log.read_text()}", pytrace=False)
-
-
-def _certificate(folder: Path) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOST)])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(HOST))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
 
 
 def get(url: str) -> bytes:

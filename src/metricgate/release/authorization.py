@@ -88,6 +88,8 @@ class Authorization:
         """
         if not self._looked:
             self._found, self._looked = self.login(), True
+        if self._headers.get(PUSH) == sent:
+            self._headers.pop(PUSH, None)  # else it would go on hiding a new one that is for reading
         match = _CHALLENGE.search(challenge)
         if match is None:
             raise RefusedError("it does not say how to log in")
@@ -126,6 +128,6 @@ class Authorization:
             token = given.get("token") or given.get("access_token")
         except (ValueError, AttributeError):
             token = None
-        if not isinstance(token, str) or not token.isprintable():
+        if not isinstance(token, str) or not (token.isascii() and token.isprintable()):
             raise RefusedError("its token server gives no token")
         return token

@@ -6,7 +6,6 @@ that it names, and nowhere else: not to the storage that it redirects to.
 
 from __future__ import annotations
 
-import ipaddress
 import urllib.parse
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import requests
 
 import metricgate
 from metricgate.errors import UsageError
-from metricgate.release import credentials, refusal
+from metricgate.release import address, credentials, refusal
 from metricgate.release.authorization import PULL, PUSH, Authorization, RefusedError
 from metricgate.release.patience import Patience
 from metricgate.release.refusal import Answer, RegistryError
@@ -171,16 +170,22 @@ class Connection:
         Raises:
             RegistryError: There is none, or it is less safe than where it comes from.
         """
-        target = urllib.parse.urljoin(url, answer.headers.get("Location", ""))
-        ours, theirs = urllib.parse.urlsplit(url), urllib.parse.urlsplit(target)
-        if not answer.headers.get("Location") or theirs.scheme not in {"http", "https"}:
-            raise RegistryError(f"{self.host} does not say where to go on", status=0, where=self._where)
-        if ours.scheme == "https" and theirs.scheme == "http":
-            if ours.hostname != theirs.hostname:
-                raise RegistryError(f"{self.host} sends us to a place without encryption", status=0, where=self._where)
-            # A registry that does not know that it stands behind TLS.
-            target = urllib.parse.urlunsplit(theirs._replace(scheme="https", netloc=ours.netloc))
-        return target
+        return self.onward(answer.headers.get("Location", ""), url)
+
+    def onward(self, given: str, url: str) -> str:
+        """An address that the registry gives, absolute.
+
+        Args:
+            given: The address.
+            url: What was asked for.
+
+        Raises:
+            RegistryError: It is none, or less safe than where it comes from.
+        """
+        try:
+            return address.onward(given, url)
+        except ValueError as error:
+            raise RegistryError(f"{self.host} {error}", status=0, where=self._where) from None
 
     def given_up(self, broken: BrokenError, *, doing: str) -> RegistryError:
         """What was tried again and again did not work.
@@ -211,11 +216,7 @@ class Connection:
     @cached_property
     def _is_here(self) -> bool:
         """Whether the registry is on this machine."""
-        name = urllib.parse.urlsplit(f"//{self.host}").hostname or ""
-        try:
-            return ipaddress.ip_address(name).is_loopback
-        except ValueError:
-            return name == "localhost" or name.endswith(".localhost")
+        return address.is_loopback(urllib.parse.urlsplit(f"//{self.host}").hostname or "")
 
     @cached_property
     def _trusted(self) -> str | bool:
@@ -229,7 +230,7 @@ class Connection:
 
     @cached_property
     def _session(self) -> requests.Session:
-        session = requests.Session()
+        session = _Session()
         session.auth = _nobody
         session.trust_env = not self._is_here  # proxies are for other machines
         return session
@@ -253,9 +254,10 @@ class Connection:
         self, method: str, url: str, headers: Mapping[str, str], body: Body | None, *, doing: str
     ) -> requests.Response:
         """Send a request with what says who we are, to the registry only; log in where it asks for it."""
-        if _origin(url) != _origin(self.root):
+        if address.origin(url) != address.origin(self.root):
             return self._send(method, url, headers, body)
-        actions = PULL if method in _READING else PUSH
+        # Asking how far an upload got comes before sending the rest of it, which can't be sent twice for a new login.
+        actions = PULL if method in _READING and "/blobs/uploads/" not in url else PUSH
         authorization = self.authorization
         for attempt in (1, 2):
             known = authorization.header(actions)
@@ -267,7 +269,7 @@ class Connection:
                 if attempt == 2 or not authorization.answer(challenge, actions, self._token, sent=known):
                     raise self.refused(said, doing=doing)
             except RefusedError as refused:
-                raise self.refused(refused.answer or said, doing=doing) from None
+                raise self.refused(refused.answer or said, doing=doing).saying(str(refused)) from None
             if body is not None and not isinstance(body, bytes):
                 raise BrokenError("asked for a new login", answer=said)
         raise AssertionError
@@ -281,7 +283,11 @@ class Connection:
         form: dict[str, str] | None,
     ) -> Answer:
         """Ask a token server."""
-        if urllib.parse.urlsplit(url).scheme != "https" and not self.root.startswith("http:"):
+        try:
+            scheme, name, _ = address.origin(url)
+        except ValueError:
+            raise RefusedError("it does not say where its token server is") from None
+        if scheme == "http" and not (self.root.startswith("http:") and address.is_loopback(name)):
             raise RefusedError("its token server is not encrypted")
         answer = refusal.read(self._send(method, url, headers, form=form, parameters=parameters))
         if answer.status in PASSING:
@@ -319,9 +325,11 @@ class Connection:
             raise BrokenError(refusal.broken(error)) from None
 
 
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urllib.parse.urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+class _Session(requests.Session):
+    """One that leaves redirects to us: it would read what stands in them, and stumble over places that are none."""
+
+    def get_redirect_target(self, _: requests.Response) -> None:
+        return None
 
 
 def _nobody(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -170,10 +170,10 @@ def _login(host: str) -> str:
 
 
 def _errors(answer: Answer) -> list[str]:
-    """The errors in a body, as the distribution specification wants them; else its first words."""
+    """The errors in a body, as the distribution specification wants them; else what it says."""
     try:
         document = json.loads(answer.text)
         found = document.get("errors") or [document]
         return [": ".join(str(one[key]) for key in ("code", "message", "details") if one.get(key)) for one in found[:3]]
-    except (ValueError, AttributeError, TypeError, RecursionError):
-        return [] if "html" in answer.kind else [answer.text[:300]]
+    except (ValueError, AttributeError, TypeError, KeyError, RecursionError):
+        return [] if "html" in answer.kind else [answer.text]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -103,7 +102,7 @@ class Registry:
             following = answer.links.get("next", {}).get("url")
             if not following:
                 break
-            url = urllib.parse.urljoin(url, following)
+            url = self.connection.onward(following, url)
         return tuple(found)
 
     def resolve(self, reference: str) -> Descriptor | None:
@@ -198,7 +197,7 @@ class Registry:
             following = answer.links.get("next", {}).get("url")
             if not following:
                 break
-            url = urllib.parse.urljoin(url, following)
+            url = self.connection.onward(following, url)
         return tuple(found.values())
 
     def has_blob(self, digest: str) -> bool:
