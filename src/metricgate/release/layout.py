@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from metricgate.errors import InputError, UsageError
+from metricgate.errors import InputError, StageError, UsageError
 from metricgate.release import oci
 from metricgate.release.images import Images
 from metricgate.release.oci import Descriptor, Index, Manifest
@@ -127,53 +127,67 @@ def save(images: Images, reference: str, into: Path) -> Layout:
 
     Raises:
         UsageError: There is no such image, or something is there already.
-        InputError: Something is not what its digest says.
-        StageError: The registry can't be reached.
+        InputError: Something is not what its digest or its size says.
+        StageError: The registry can't be reached, or the folder can't be written.
     """
     found = images.resolve(reference)
     if found is None:
         raise UsageError(
             "there is no such image", where=f"{images.name}:{reference}", expected="a tag or a digest that is there"
         )
-    if into.exists():
+    if into.exists() or into.is_symlink():
         raise UsageError("something is there already", where=str(into), expected="a folder that is not there yet")
-    into.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{into.name}-", dir=into.parent) as aside:
-        folder = Path(aside) / "layout"
-        named = found.model_copy(update={"annotations": {**found.annotations, _NAME: reference}})
-        listed = [named, *_copied(images, found, folder)]
-        document = {"schemaVersion": 2, "mediaType": oci.INDEX, "manifests": [each.document() for each in listed]}
-        (folder / INDEX).write_bytes(oci.to_json(document))
-        (folder / MARK).write_text(json.dumps({"imageLayoutVersion": "1.0.0"}), encoding="utf-8")
-        folder.rename(into)
+    try:
+        into.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{into.name}-", dir=into.parent) as aside:
+            folder = Path(aside) / "layout"
+            named = found.model_copy(update={"annotations": {**found.annotations, _NAME: reference}})
+            listed = [named, *_copied(images, found, folder)]
+            document = {"schemaVersion": 2, "mediaType": oci.INDEX, "manifests": [each.document() for each in listed]}
+            (folder / INDEX).write_bytes(oci.to_json(document))
+            (folder / MARK).write_text(json.dumps({"imageLayoutVersion": "1.0.0"}), encoding="utf-8")
+            folder.rename(into)
+    except OSError as error:
+        raise StageError(
+            f"the image can't be written: {error.strerror}; nothing of it is there",
+            where=str(into),
+            expected="a folder on a disk with room for the whole image",
+            fix="make room, or choose another folder for --save",
+        ) from None
     return Layout(into)
 
 
 def _copied(images: Images, found: Descriptor, folder: Path) -> Iterator[Descriptor]:
     """Copy a manifest with what it names; what refers to it is copied too, and given back."""
     _, content = images.manifest(found.digest)
-    _write(folder, found.digest, [content])
+    _write(folder, found, [content])
     document: Manifest | Index = oci.read_manifest(content, where=f"{images.name}@{found.digest}")
     if isinstance(document, Index):
         for each in document.manifests:
             yield from _copied(images, each, folder)
     else:
         for blob in (document.config, *document.layers):
-            _write(folder, blob.digest, images.blob(blob.digest))
+            _write(folder, blob, images.blob(blob.digest))
     if document.subject is None:  # evidence about evidence is nobody's
         for each in images.referrers(found.digest):
             yield each
             yield from _copied(images, each, folder)
 
 
-def _write(folder: Path, digest: str, pieces: Iterable[bytes]) -> None:
-    file = _file(folder, digest)
+def _write(folder: Path, what: Descriptor, pieces: Iterable[bytes]) -> None:
+    file = _file(folder, what.digest)
     if file.exists():
         return
     file.parent.mkdir(parents=True, exist_ok=True)
+    size = 0
     with file.open("wb") as stream:
         for piece in pieces:
+            size += len(piece)
+            if size > what.size:  # whoever sends without end must not fill the disk
+                break
             stream.write(piece)
+    if size != what.size:
+        raise InputError(f"it has {size:,} bytes", where=what.digest, expected=f"{what.size:,} bytes, as its descriptor says")
 
 
 def _file(folder: Path, digest: str) -> Path:
