@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import http.server
 import json
 import re
 import shutil
@@ -25,7 +24,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import certificates
+from tests import certificates, http_servers
 from tests.token_server import TokenServer
 
 HOST = "127.0.0.1"
@@ -186,8 +185,7 @@ class Proxy:
         class Handler(_Handler):
             owner = proxy
 
-        self._server = http.server.ThreadingHTTPServer((HOST, 0), Handler)
-        self._server.daemon_threads = True
+        self._server = http_servers.Server((HOST, 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
 
     def __enter__(self) -> Proxy:
@@ -224,8 +222,7 @@ class Proxy:
         return http.client.HTTPConnection(self._registry, timeout=60)
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(http_servers.Handler):
     owner: Proxy
 
     def _serve(self) -> None:
@@ -273,11 +270,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if chunked:
             upstream.send(b"0\r\n\r\n")
 
-    def __getattr__(self, name: str) -> object:
-        if name.startswith("do_"):  # whatever the method
-            return self._serve
-        raise AttributeError(name)
-
     def _body(self) -> Iterator[bytes]:
         if "chunked" in self.headers.get("Transfer-Encoding", ""):
             while size := int(self.rfile.readline().split(b";")[0], 16):
@@ -320,9 +312,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         while piece := answer.read(_CHUNK):
             self.wfile.write(piece)
-
-    def log_message(self, *_: object) -> None:
-        """Nothing."""
 
 
 def _free_port() -> int:

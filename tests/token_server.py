@@ -6,7 +6,6 @@ https://distribution.github.io/distribution/spec/auth/jwt/
 from __future__ import annotations
 
 import base64
-import http.server
 import json
 import tempfile
 import threading
@@ -21,7 +20,7 @@ import jwt
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from tests import certificates
+from tests import certificates, http_servers
 
 HOST = "127.0.0.1"
 SERVICE, ISSUER = "registry of the tests", "token server of the tests"
@@ -64,8 +63,7 @@ class TokenServer:
         class Handler(_Handler):
             server_of_tokens = owner
 
-        self._server = http.server.ThreadingHTTPServer((HOST, 0), Handler)
-        self._server.daemon_threads = True
+        self._server = http_servers.Server((HOST, 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
 
     def __enter__(self) -> TokenServer:
@@ -120,17 +118,13 @@ class TokenServer:
         )
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
+class _Handler(http_servers.Handler):
     server_of_tokens: TokenServer
 
-    def do_GET(self) -> None:
-        self._answer(urllib.parse.urlsplit(self.path).query)
-
-    def do_POST(self) -> None:
-        self._answer(self.rfile.read(int(self.headers["Content-Length"])).decode())
-
-    def _answer(self, query: str) -> None:
+    def _serve(self) -> None:
         owner = self.server_of_tokens
+        form = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
+        query = form or urllib.parse.urlsplit(self.path).query
         parameters = dict(urllib.parse.parse_qsl(query))
         token = owner.token(parameters.get("scope", ""))
         owner.asked.append(Asked(self.command, parameters, self.headers.get("Authorization", ""), token))
@@ -139,6 +133,3 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        """Nothing."""

@@ -30,6 +30,7 @@ _HOST = r"(?:\[[0-9a-f:]+\]|[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)(?::\d+)?"
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _IMAGE = re.compile(rf"(?:(?P<host>(?=[^/]*[.:\]]|localhost/){_HOST})/)?(?P<repository>{_PART}(?:/{_PART})*)")
 _REFERENCE = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9._-]{{0,127}}|{oci.DIGEST}")
+_SIZE = re.compile(r"[0-9]{1,18}")
 _ACCEPT = {"Accept": ", ".join(oci.READABLE)}
 _NO_REFERRERS = (400, 404, 405, 406, 501)
 _EMPTY = b"{}"
@@ -119,7 +120,7 @@ class Registry:
             return None
         reported, size = answer.headers.get("Docker-Content-Digest", ""), answer.headers.get("Content-Length", "")
         kind = _kind(answer)
-        if not (re.fullmatch(oci.DIGEST, reported) and size.isdecimal() and kind in oci.READABLE):
+        if not (re.fullmatch(oci.DIGEST, reported) and _SIZE.fullmatch(size) and kind in oci.READABLE):
             found = self.find(reference)
             return None if found is None else found[0]
         if reference.startswith("sha256:") and reported != reference:

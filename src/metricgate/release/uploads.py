@@ -81,7 +81,7 @@ def push(connection: Connection, blob: Descriptor, source: Source, progress: Pro
     """
     doing = f"take the blob {blob.digest}"
     upload: _Upload | None = None
-    attempt = 0
+    attempt = furthest = 0
     while True:
         attempt += 1
         try:
@@ -95,7 +95,8 @@ def push(connection: Connection, blob: Descriptor, source: Source, progress: Pro
             if is_there(connection, blob.digest, doing=doing):
                 return
             upload = _found_again(connection, upload, blob, doing=doing)
-            attempt = 0 if upload else attempt  # it got further than before
+            if upload and upload.offset > furthest:
+                attempt, furthest = 0, upload.offset
         except RegistryError as error:
             _cancel(connection, upload)
             raise error.saying(_NOTHING) from None
