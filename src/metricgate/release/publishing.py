@@ -189,14 +189,17 @@ def _tested(release: Release, built: Built, engine: Engine, world: World) -> Smo
     wanted = release.config.publish
     image_id = building.loaded(built, engine, say=world.say)
     world.say(f"asking it {len(release.exchanges)} golden requests")
-    return smoke.test(
-        engine,
-        image_id,
-        release.exchanges,
-        name=building.served_name(release.config.name),
-        tolerance=Tolerance(rtol=wanted.tolerance.rtol, atol=wanted.tolerance.atol),
-        ready_timeout=wanted.ready_timeout,
-    )
+    try:
+        return smoke.test(
+            engine,
+            image_id,
+            release.exchanges,
+            name=building.served_name(release.config.name),
+            tolerance=Tolerance(rtol=wanted.tolerance.rtol, atol=wanted.tolerance.atol),
+            ready_timeout=wanted.ready_timeout,
+        )
+    finally:
+        engine.remove(image_id)  # a runner would have one more of them with each release
 
 
 def _facts(
