@@ -198,7 +198,18 @@ def test_what_is_no_tag_is_not_asked_for(place: Place, reference: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "image", ["", "Acme/model", "acme/model:1", f"acme/model@{OTHER}", "http://a.example/b", "a.example/", "a//b"]
+    "image",
+    [
+        "",
+        "Acme/model",
+        "acme/model:1",
+        f"acme/model@{OTHER}",
+        "http://a.example/b",
+        "a.io/",
+        "a//b",
+        "a.io:99999/b",
+        "[::::]/b",
+    ],
 )
 def test_what_is_no_image_s_name_is_refused(image: str) -> None:
     with pytest.raises(UsageError, match="is no image's name"):
@@ -247,6 +258,14 @@ def test_an_upload_that_breaks_twice_in_a_row_is_there_whole_in_the_end(
     assert place.pushed()
     # Where only the answer to the end of it is lost, the blob is there and nothing is sent again.
     assert place.proxy.faults[0].times <= int(method == "PUT" and fault.get("after", 0) != 0)
+    assert place.registry.blob(blob(CONTENT).digest).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("fault", [{"status": 503}, {"after": 0}])
+def test_a_blob_whose_end_alone_breaks_twice_is_not_sent_again(place: Place, fault: dict[str, Any]) -> None:
+    place.fault("PUT", "/uploads/", times=2, **fault)
+    assert place.pushed()
+    assert place.sent("PATCH") == [len(CONTENT)]
     assert place.registry.blob(blob(CONTENT).digest).read_bytes() == CONTENT
 
 
@@ -419,6 +438,7 @@ def test_an_upload_goes_on_at_the_offset_that_the_registry_reports(spec: SpecReg
         {"status": 204, "headers": {"Range": "0-0"}},
         {"status": 204, "headers": {"Range": "nonsense"}},
         {"status": 204, "headers": {"Range": "0-99999999999"}},
+        {"status": 204, "headers": {"Range": "0-" + "9" * 5000}},
         {"status": 204},
         {"status": 500},
         {},

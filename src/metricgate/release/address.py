@@ -1,11 +1,40 @@
-"""Addresses that a registry gives: where they lead, and whether somebody may be followed there."""
+"""Where a registry is: by an image's name, and by the addresses that a registry gives, which are not followed everywhere."""
 
 from __future__ import annotations
 
 import ipaddress
+import re
 import urllib.parse
 
+from metricgate.errors import UsageError
+from metricgate.release import credentials
+
 _PORTS = {"http": 80, "https": 443}
+_HOST = r"(?:\[[0-9a-f:]+\]|[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)(?::\d+)?"
+_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_IMAGE = re.compile(rf"(?:(?P<host>(?=[^/]*[.:\]]|localhost/){_HOST})/)?(?P<repository>{_PART}(?:/{_PART})*)")
+
+
+def of_image(image: str) -> tuple[str, str]:
+    """The registry of an image, and the name of its repository there.
+
+    Args:
+        image: Its name without a tag; Docker Hub's need no host.
+
+    Raises:
+        UsageError: That is no image's name.
+    """
+    match = _IMAGE.fullmatch(image)
+    if match is None or not _is_host(match["host"] or credentials.DOCKER_HUB):
+        raise UsageError(
+            f"{image[:200]!r} is no image's name",
+            expected="small letters, digits and . _ - / with the registry before the first slash, without a tag",
+            fix="ghcr.io/acme/model",
+        )
+    host, repository = match["host"] or credentials.DOCKER_HUB, match["repository"]
+    if host == credentials.DOCKER_HUB and "/" not in repository:
+        repository = f"library/{repository}"
+    return host, repository
 
 
 def origin(url: str) -> tuple[str, str, int]:
@@ -47,6 +76,13 @@ def onward(given: str, url: str) -> str:
         here = urllib.parse.urlsplit(url)
         target = urllib.parse.urlunsplit(urllib.parse.urlsplit(target)._replace(scheme=here.scheme, netloc=here.netloc))
     return target
+
+
+def _is_host(host: str) -> bool:
+    try:
+        return bool(origin(f"https://{host}"))
+    except ValueError:
+        return False
 
 
 def is_loopback(host: str) -> bool:

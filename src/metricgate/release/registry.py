@@ -17,7 +17,7 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from metricgate.errors import InputError, UsageError
-from metricgate.release import credentials, oci, referrers, uploads
+from metricgate.release import address, oci, referrers, uploads
 from metricgate.release.connection import BrokenError, Connection
 from metricgate.release.oci import Descriptor
 from metricgate.release.patience import Patience
@@ -26,9 +26,6 @@ from metricgate.release.uploads import Progress, Source
 
 CHUNK = 1 << 20
 
-_HOST = r"(?:\[[0-9a-f:]+\]|[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)(?::\d+)?"
-_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_IMAGE = re.compile(rf"(?:(?P<host>(?=[^/]*[.:\]]|localhost/){_HOST})/)?(?P<repository>{_PART}(?:/{_PART})*)")
 _REFERENCE = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9._-]{{0,127}}|{oci.DIGEST}")
 _SIZE = re.compile(r"[0-9]{1,18}")
 _ACCEPT = {"Accept": ", ".join(oci.READABLE)}
@@ -65,16 +62,7 @@ class Registry:
         Raises:
             UsageError: That is no image's name.
         """
-        match = _IMAGE.fullmatch(image)
-        if match is None:
-            raise UsageError(
-                f"{image[:200]!r} is no image's name",
-                expected="small letters, digits and . _ - / with the registry before the first slash, without a tag",
-                fix="ghcr.io/acme/model",
-            )
-        host, repository = match["host"] or credentials.DOCKER_HUB, match["repository"]
-        if host == credentials.DOCKER_HUB and "/" not in repository:
-            repository = f"library/{repository}"
+        host, repository = address.of_image(image)
         return cls(Connection(host, repository, environ, patience or Patience()))
 
     @property
