@@ -64,9 +64,7 @@ def naming(version: str, *lines: str) -> tagging.Naming:
     def named(existing: Iterable[str]) -> Names:
         context = Context(ref=f"refs/tags/v{version}", sha="8" * 40, time=TIME)
         parsed = rules.parse(lines or rules.DEFAULT)
-        return names.of(
-            context, rules=parsed, flavor=rules.flavor(()), images=["acme/model"], existing=existing
-        )
+        return names.of(context, rules=parsed, flavor=rules.flavor(()), images=["acme/model"], existing=existing)
 
     return named
 
