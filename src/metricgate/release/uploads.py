@@ -28,7 +28,7 @@ PIECE = 1 << 20
 # Answers that mean: this upload is spoilt, another one may work.
 _SPOILT = frozenset({400, 404, 409, 416})
 _SENT = frozenset({201, 202, 204})
-_RANGE = re.compile(r"(?:bytes=)?0-(?P<last>\d+)")
+_RANGE = re.compile(r"(?:bytes=)?0-(?P<last>[0-9]{1,18})")
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,8 @@ def push(connection: Connection, blob: Descriptor, source: Source, progress: Pro
                 raise connection.given_up(broken, doing=doing).saying(_NOTHING) from None
             if is_there(connection, blob.digest, doing=doing):
                 return
-            upload = _found_again(connection, upload, blob, doing=doing)
+            spoilt = broken.answer is not None and broken.answer.status in _SPOILT
+            upload = None if spoilt else _found_again(connection, upload, blob, doing=doing)
             if upload and upload.offset > furthest:
                 attempt, furthest = 0, upload.offset
         except RegistryError as error:
@@ -180,7 +181,7 @@ def _close(connection: Connection, upload: _Upload, blob: Descriptor, source: So
 
 
 def _found_again(connection: Connection, upload: _Upload | None, blob: Descriptor, *, doing: str) -> _Upload | None:
-    """How much more of a broken upload the registry has now; None where it has to be begun again."""
+    """A broken upload, with what the registry has of it now; None where it has to be begun again."""
     if upload is None:
         return None
     try:
@@ -189,11 +190,12 @@ def _found_again(connection: Connection, upload: _Upload | None, blob: Descripto
         return None
     answer.close()
     match = _RANGE.fullmatch(answer.headers.get("Range", ""))
-    # `0-0` may be one byte or none.
-    if match is None or not max(0, upload.offset - 1) < int(match["last"]) < blob.size:
+    # `0-0` may be one byte or none. Where all of it was sent and only its end is missing, that end can be asked for again.
+    reported = int(match["last"]) + 1 if match else 0
+    if not (max(1, upload.offset) < reported <= blob.size or reported == upload.offset == blob.size):
         return None
     location = connection.location(answer, upload.location) if "Location" in answer.headers else upload.location
-    return _Upload(location, int(match["last"]) + 1)
+    return _Upload(location, reported)
 
 
 def _cancel(connection: Connection, upload: _Upload | None) -> None:
