@@ -6,10 +6,11 @@ Whatever a command needs is imported when it runs: ``metricgate compare --help``
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -215,8 +216,24 @@ def _tags(options: argparse.Namespace) -> int:
     return ExitCode.PASSED
 
 
+@contextlib.contextmanager
+def _release_extra() -> Iterator[None]:
+    """What releases need is not installed with the rest; without it, say so."""
+    from metricgate.errors import UsageError
+
+    try:
+        yield
+    except ImportError as error:
+        raise UsageError(
+            f"{error.name} is not installed",
+            expected="metricgate with what releases need",
+            fix='pip install "metricgate[release]"',
+        ) from None
+
+
 def _publish(options: argparse.Namespace) -> int:
-    from metricgate import releasing
+    with _release_extra():
+        from metricgate import releasing
 
     wanted = releasing.Wanted(
         config=options.config,
@@ -240,7 +257,8 @@ def _publish(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from metricgate.release import verifying
+    with _release_extra():
+        from metricgate.release import verifying
 
     asked = verifying.Asked(
         image=options.image,

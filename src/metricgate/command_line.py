@@ -74,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
         commands,
         "baseline",
         "find the nearest recorded ancestor, copy its runs out, print the folder",
-        "metricgate compare $(metricgate baseline) .metricgate/runs/e4f5a6b\n  metricgate baseline --list",
+        "metricgate baseline --list\n  metricgate compare $(metricgate baseline) .metricgate/runs/e4f5a6b",
     )
     baseline.add_argument("commit", nargs="?", default="HEAD", metavar="COMMIT", help="the change (default: HEAD)")
     baseline.add_argument("--base", default="main", metavar="BRANCH", help="what the change goes into (default: main)")

@@ -10,8 +10,11 @@ import pytest
 from metricgate import cli
 from metricgate.errors import ExitCode
 
-COMMANDS = ["init", "run", "train", "evaluate", "compare", "gate", "report", "power", "calibrate", "schema", "demo"]
-HEAVY = ["numpy", "scipy", "duckdb", "pydantic", "jinja2", "tensorflow", "github", "docker"]
+COMMANDS = [
+    *("init", "run", "train", "evaluate", "record", "baseline", "compare", "comment", "gate", "report", "power", "calibrate"),
+    *("tags", "publish", "verify", "schema", "demo"),
+]
+HEAVY = ["numpy", "scipy", "duckdb", "pydantic", "jinja2", "tensorflow", "github", "docker", "requests", "sigstore"]
 
 
 def say(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -87,6 +90,16 @@ def test_comparing_imports_nothing_of_training_docker_or_github(tmp_path: Path) 
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", [["publish"], ["verify", "ghcr.io/acme/model:1.2.3", "--key", "key.pub"]])
+def test_without_what_releases_need_it_is_said_how_to_install_it(command: list[str]) -> None:
+    missing = "import sys; sys.modules['requests'] = sys.modules['securesystemslib'] = None; "
+    run = f"from metricgate import cli; sys.exit(cli.main({command!r}))"
+    done = subprocess.run([sys.executable, "-c", missing + run], capture_output=True, text=True, check=False)
+    assert done.returncode == ExitCode.USAGE
+    assert 'pip install "metricgate[release]"' in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_module_runs_too() -> None:
