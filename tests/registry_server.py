@@ -127,7 +127,7 @@ class Fault:
         after: Bytes of the request's body that are passed on before it happens; None for all of them.
         skip: How many such requests go well before.
         times: How many it befalls.
-        authorization: Befalls only requests with this header.
+        authorization: Befalls only requests with this header; with none where it is empty.
         returned: Bytes of the registry's own answer that are passed back before the connection is cut.
         meanwhile: Is called in place of all that, before the request is passed on unharmed.
     """
@@ -148,7 +148,7 @@ class Fault:
         """Whether it does; counts."""
         if self.times == 0 or method != self.method or not re.search(self.path, path):
             return False
-        if self.authorization is not None and headers.get("Authorization") != self.authorization:
+        if self.authorization is not None and headers.get("Authorization", "") != self.authorization:
             return False
         if self.skip:
             self.skip -= 1

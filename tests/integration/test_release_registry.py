@@ -529,6 +529,28 @@ def test_a_registry_that_says_little_about_a_manifest_is_asked_for_all_of_it(pla
     assert place.client().resolve("latest") == at
 
 
+def test_another_manifest_than_the_one_that_was_asked_for_is_not_taken(place: Place) -> None:
+    registry = place.client()
+    at, other = put(registry, "latest"), put(registry, says="other")
+    content = registry.manifest(other.digest)[1]
+    kind = {"Content-Type": oci.MANIFEST}
+    place.fault("GET", "/manifests/sha256", status=200, body=content, headers=kind)
+    place.fault("GET", "/manifests/latest", status=200, body=content, headers={**kind, "Docker-Content-Digest": at.digest})
+    for reference in (at.digest, "latest"):
+        with pytest.raises(InputError, match=f"the manifest has the digest {other.digest}"):
+            registry.manifest(reference)
+    assert registry.manifest("latest")[0] == at
+
+
+def test_an_upload_that_is_given_up_is_dropped(spec: SpecRegistry, before: Proxy) -> None:
+    before.faults.append(Fault("PUT", "/uploads/", status=500, times=2))
+    for _ in range(2):
+        with pytest.raises(RegistryError, match="it answered 500"):
+            client(before, attempts=1).push_blob(blob(CONTENT), pieces(CONTENT))
+        assert (spec.blobs, spec.uploads) == ({}, {})
+    assert client(before, attempts=1).push_blob(blob(CONTENT), pieces(CONTENT))
+
+
 def test_a_tampered_blob_is_not_taken_for_the_blob(place: Place) -> None:
     assert place.pushed()
     place.fault("GET", "/blobs/", status=200, body=CONTENT.replace(b"w", b"v", 1))

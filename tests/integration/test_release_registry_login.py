@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 from tests import registry_server
 from tests.registry_server import PASSWORD, USER, Fault, Proxy
+from tests.spec_registry import SpecRegistry
 from tests.token_server import SERVICE, TokenServer
 
 from metricgate.errors import UsageError
@@ -245,6 +248,29 @@ def test_a_token_that_ends_with_the_connection_is_renewed_before_the_rest_is_sen
     gate.revoke("HEAD", "/blobs/", skip=2)
     assert pushed(connected(gate.proxy, **LOGIN), long)
     assert [seen.size for seen in gate.proxy.seen if seen.method == "PATCH"] == [5_000_000, len(long)]
+
+
+def test_a_token_that_ended_is_renewed_before_the_rest_of_an_upload_is_sent_and_not_after() -> None:
+    with TokenServer() as tokens, SpecRegistry() as spec, Proxy(spec.name) as proxy:
+        challenge = {"WWW-Authenticate": tokens.challenge}
+        for method in ("GET", "HEAD", "POST", "PATCH", "PUT"):
+            proxy.faults.append(Fault(method, "/acme/", status=401, headers=challenge, authorization="", times=100))
+
+        def revoked() -> None:
+            for method in ("GET", "HEAD", "POST", "PATCH", "PUT"):
+                old = f"Bearer {tokens.asked[-1].token}"
+                proxy.faults.append(Fault(method, status=401, headers=challenge, authorization=old, times=100))
+
+        def arrived(_: float) -> None:
+            deadline = time.monotonic() + 10
+            while sum(map(len, spec.uploads.values())) != 1_000_000 and time.monotonic() < deadline:
+                threading.Event().wait(0.002)
+
+        proxy.faults.append(Fault("PATCH", after=1_000_000))
+        proxy.faults.append(Fault("HEAD", skip=1, meanwhile=revoked))
+        registry = Registry.connect(f"{proxy.name}/{NAME}", environ=LOGIN, patience=Patience(sleep=arrived))
+        assert pushed(registry)
+        assert [seen.size for seen in proxy.seen if seen.method == "PATCH"] == [1_000_000, len(CONTENT) - 1_000_000]
 
 
 def test_a_token_for_reading_that_ends_is_renewed_as_well_when_there_was_one_for_writing(gate: Gate) -> None:
