@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import random
 import re
 import shutil
 import socket
@@ -315,9 +316,12 @@ class _Handler(http_servers.Handler):
 
 
 def _free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind((HOST, 0))
-        return int(listening.getsockname()[1])
+    """One below those that the system gives to whoever connects: such a one may be gone when the registry wants it."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as listening, contextlib.suppress(OSError):
+            listening.bind((HOST, port))
+            return port
 
 
 def _until_it_listens(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
