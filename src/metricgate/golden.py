@@ -106,9 +106,12 @@ def read(path: Path) -> tuple[Exchange, ...]:
     """Read golden requests.
 
     Raises:
-        InputError: The file is too large, or a line is no exchange; the message names file, line and place.
+        InputError: There is no such file, it is too large, or a line is no exchange; the message names file, line and place.
     """
-    size = path.stat().st_size
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise InputError(f"can't be read: {error.strerror}", where=str(path), expected="golden requests") from None
     if size > MOST_BYTES:
         raise InputError(
             f"the file has {size:,} bytes",

@@ -89,6 +89,13 @@ def publish(
     if committed is None:
         raise UsageError("git does not say when the commit was made", where=commit[:12], expected="a whole clone")
     context = naming.context_of(asked, environ=environ, time=committed)
+    if context.model and context.model != config.name:
+        raise UsageError(
+            f"the tag {context.tag} is about the model {context.model}",
+            where=f"{wanted.config}: name: {config.name}",
+            expected=f"a tag such as {config.name}@v1.2.3, or the configuration of {context.model}",
+            fix="--config FILE, the configuration of that model; in a workflow, `on: {push: {tags: [...]}}` chooses",
+        )
     store = recording.store_of(config, root, environ)
     branch = wanted.default_branch or config.publish.branch or ""
     found = candidate.find(

@@ -23,6 +23,7 @@ from metricgate.release.facts import Facts, Job
 from metricgate.release.layers import Layer
 from metricgate.release.names import Context, Names
 from metricgate.release.naming import Asked
+from metricgate.release.oci import Descriptor
 from metricgate.release.parity import Tolerance
 from metricgate.release.published import Published
 from metricgate.release.registry import Registry
@@ -92,6 +93,7 @@ def publish(release: Release, world: World) -> Published:
         ConfigError: The model holds code, and the configuration does not allow that.
         StageError: A build, a test or a registry failed; the error says what exists now.
     """
+    labels = naming.labels_of(release.asked, release.context, version=release.names(()).version, environ=world.environ)
     signer = world.signer() if release.push else None  # without one, nothing needs to be built
     registries = [world.registry(image) for image in release.asked.images]
     names, *_ = [tagging.named(registry, release.names) for registry in registries]
@@ -106,7 +108,10 @@ def publish(release: Release, world: World) -> Published:
             fix="give the model of the run that the store has, not one that was trained again",
         )
     with tempfile.TemporaryDirectory(prefix="metricgate-release-") as folder, world.engine() as engine:
-        built = _built(release, engine, model, names=names, registry=registries[0], workspace=Path(folder), world=world)
+        known_layers = building.known_layers(
+            registries[0], [*(tag.rpartition(":")[2] for tag in names.tags), *reversed(registries[0].tags())]
+        )
+        built = _built(release, engine, model, labels=labels, known=known_layers, workspace=Path(folder), world=world)
         plans = [tagging.plan(registry, release.names, built.descriptor.digest) for registry in registries]
         tested = _tested(release, built, engine, world)
         if signer is None:
@@ -156,7 +161,14 @@ def _code(release: Release, *, say: Callable[[str], None]) -> tuple[str, ...]:
 
 
 def _built(
-    release: Release, engine: Engine, model: Layer, *, names: Names, registry: Registry, workspace: Path, world: World
+    release: Release,
+    engine: Engine,
+    model: Layer,
+    *,
+    labels: Mapping[str, str],
+    known: Mapping[str, Descriptor],
+    workspace: Path,
+    world: World,
 ) -> Built:
     found = release.candidate
     return building.build(
@@ -166,7 +178,7 @@ def _built(
         model=model,
         model_path=release.model,
         labels={
-            **naming.labels_of(release.asked, release.context, version=names.version, environ=world.environ),
+            **labels,
             **facts.labels(
                 model=str(found.run.model_digest),
                 verdict=found.report.verdict,
@@ -177,7 +189,7 @@ def _built(
             ),
         },
         created=release.context.time,
-        known=building.known_layers(registry, [*(tag.rpartition(":")[2] for tag in names.tags), *reversed(registry.tags())]),
+        known=known,
         environ=world.environ,
         workspace=workspace,
         say=world.say,
