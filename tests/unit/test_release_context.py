@@ -179,11 +179,18 @@ class TestSecrets:
             "METRICGATE_REGISTRY_PASSWORD": "p4ssw0rd!",
             "AWS_SECRET_ACCESS_KEY": "x" * 20,
             "CLIENT_SECRET": "Secret-1",
+            "METRICGATE_SIGNING_KEY": "-----BEGIN PRIVATE KEY-----\nMIGHAgEA\n-----END PRIVATE KEY-----\n",
             "PATH": "/usr/local/sbin:/bin",
             "TOKENIZERS_PARALLELISM": "false" * 4,
         }
         assert set(Secrets.of(environ).values.values()) == {
-            *("GITHUB_TOKEN", "METRICGATE_REGISTRY_PASSWORD", "AWS_SECRET_ACCESS_KEY", "CLIENT_SECRET"),
+            *(
+                "GITHUB_TOKEN",
+                "METRICGATE_REGISTRY_PASSWORD",
+                "AWS_SECRET_ACCESS_KEY",
+                "CLIENT_SECRET",
+                "METRICGATE_SIGNING_KEY",
+            ),
         }
 
     @pytest.mark.parametrize("value", ["", "postgres", "1", "true", "12345678", "  "])

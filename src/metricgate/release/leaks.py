@@ -16,7 +16,7 @@ from metricgate.release import tarball
 from metricgate.release.saved import Saved
 
 LARGEST = 1_000_000
-_NAMES = re.compile(r"(?:.*_)?(?:TOKEN|PASSWORD|PASSPHRASE|SECRET|SECRET_.*|PRIVATE_KEY|API_KEY)", re.IGNORECASE)
+_NAMES = re.compile(r"(?:.*_)?(?:TOKEN|PASSWORD|PASSPHRASE|SECRET|SECRET_.*|PRIVATE_KEY|SIGNING_KEY|API_KEY)", re.IGNORECASE)
 _LONG = 16
 _SHORT = 8
 
