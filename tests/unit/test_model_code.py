@@ -76,13 +76,17 @@ def saved_model(*ops: str, in_function: bool = False, text: bytes = b"x") -> byt
 
 
 class TestPickle:
-    @pytest.mark.parametrize("content", EVIL)
+    @pytest.mark.parametrize("content", EVIL, ids=range(len(EVIL)))
     @pytest.mark.parametrize("name", ["weights.bin", "assets/labels", "model.keras", "checkpoint.ckpt"])
     def test_is_found_whatever_its_name_and_protocol(self, content: bytes, name: str, tmp_path: Path) -> None:
         assert (f"a pickle of {SYSTEM}", "code") in found(tmp_path, content, name)
         assert not Path("/tmp/harmed").exists()
 
-    @pytest.mark.parametrize("content", [gzip.compress(EVIL[4]), bz2.compress(EVIL[0]), zipped({"archive/data.pkl": EVIL[2]})])
+    @pytest.mark.parametrize(
+        "content",
+        [gzip.compress(EVIL[4], mtime=0), bz2.compress(EVIL[0]), zipped({"archive/data.pkl": EVIL[2]})],
+        ids=["gzip", "bzip2", "zip"],
+    )
     def test_is_found_in_what_is_packed(self, content: bytes, tmp_path: Path) -> None:
         assert found(tmp_path, content) == [(f"a pickle of {SYSTEM}", "code")]
 
