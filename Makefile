@@ -12,7 +12,7 @@ demo: $(VENV)/.demo  ## train, compare and judge a small real model: three minut
 	@$(BIN)/metricgate demo
 
 test: $(VENV)/.dev  ## all tests
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist worksteal
 
 test-fast: $(VENV)/.dev  ## the tests that need seconds
 	$(BIN)/pytest -n auto -m "not slow"
