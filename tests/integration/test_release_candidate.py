@@ -251,3 +251,13 @@ def test_a_configuration_in_a_folder_is_read_from_there_on_the_branch(tmp_path: 
     store = commands.store(loaded.baseline, root=work.root)
     for root, path in ((work.root, f"tiny/{PATH}"), (work.root / "tiny", PATH)):
         assert candidate.find(store, loaded, work.head, root=root, path=path).stale == ()
+
+
+def test_a_verdict_that_names_no_policy_can_not_be_allowed(work: Checkout) -> None:
+    store, config = settings(work)
+    judged = store.judged(config.name, work.head)
+    assert judged is not None
+    unnamed = judged.report.model_copy(update={"policy": None})
+    store.note(judged.model_copy(update={"report": unnamed, "time": "2126-01-01T00:00:00Z"}))
+    with pytest.raises(UsageError, match="does not say by which policy"):
+        candidate.find(store, config, work.head, root=work.root, path=PATH, allow_stale=True)

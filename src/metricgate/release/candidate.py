@@ -55,7 +55,7 @@ class Candidate:
     @property
     def policy(self) -> str:
         """The digest of the policy that judged."""
-        return self.judged.report.policy or digest.of_texts(["no policy is named"])
+        return str(self.judged.report.policy)  # `find` takes no report without one
 
     @property
     def test_set(self) -> str | None:
@@ -101,6 +101,14 @@ def find(
             fix="let the workflow judge the commit: push it to the branch that it runs on, or run it by hand on it;\n"
             f"on a laptop: git checkout {commit[:12]} && metricgate run && metricgate record\n"
             "             metricgate compare $(metricgate baseline HEAD~1) RUNS --store STORE",
+        )
+    if judged.report.policy is None:
+        # Nobody can allow this: the evidence would have to name a policy that nobody knows.
+        raise UsageError(
+            "the verdict does not say by which policy it was made",
+            where=_where(judged),
+            expected="a report that names the digest of its policy",
+            fix=_again(judged),
         )
     _check_model(judged, run)
     waiver = judged.report.waiver or _waiver(store, config.name, commit)
