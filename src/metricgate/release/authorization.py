@@ -94,7 +94,7 @@ class Authorization:
         if match is None:
             raise RefusedError("it does not say how to log in")
         if match["scheme"].lower() == "bearer":
-            said: dict[str, str | None] = parse_dict_header(match["rest"] or "")  # type: ignore[no-untyped-call]
+            said: dict[str, str | None] = parse_dict_header(match["rest"] or "")  # type: ignore[no-untyped-call]  # requests has no types
             self._headers[actions] = f"Bearer {self._token(said, actions, ask)}"
         elif self._found is None:
             raise RefusedError("it asks for a login, and there is none")

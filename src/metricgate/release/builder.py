@@ -21,7 +21,7 @@ from metricgate.release.saved import Saved
 def available(environ: Mapping[str, str]) -> bool:
     """Whether ``docker buildx`` can be called."""
     try:
-        found = subprocess.run(["docker", "buildx", "version"], env=environ, capture_output=True, check=False)  # noqa: S607
+        found = subprocess.run(["docker", "buildx", "version"], env=environ, capture_output=True, check=False)  # noqa: S607 - on the PATH
     except OSError:
         return False
     return found.returncode == 0

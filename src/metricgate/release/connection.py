@@ -310,7 +310,7 @@ class Connection:
                 url,
                 headers=headers,
                 params=parameters,
-                data=form or body,  # type: ignore[arg-type]
+                data=form or body,  # type: ignore[arg-type]  # an iterator too, whatever typeshed says
                 stream=True,
                 allow_redirects=False,
                 timeout=TIMEOUT,

@@ -133,7 +133,7 @@ class _Rules:
 
     def __init__(self, root: Path, data: Sequence[str], most_data: int) -> None:
         self._root = root
-        found = (name for pattern in data for name in glob.glob(pattern, root_dir=root, recursive=True))  # noqa: PTH207
+        found = (name for pattern in data for name in glob.glob(pattern, root_dir=root, recursive=True))  # noqa: PTH207 - Path.glob takes no `..`
         self._data = {os.path.relpath(root / name, root) for name in found}
         self._most_data = most_data
         self._reasons: dict[str, str] = {}
