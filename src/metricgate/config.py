@@ -11,6 +11,7 @@ import pydantic
 from metricgate import aggregates
 from metricgate.config_fields import Duration, Finite, Limit, LimitField, Section, Text, not_empty
 from metricgate.publish_config import Publish
+from metricgate.train_config import Train
 
 FILE_NAME = "metricgate.yaml"
 
@@ -30,35 +31,6 @@ Aggregate = Annotated[
         }
     ),
 ]
-
-
-class Train(Section):
-    """How a model is trained."""
-
-    run: Text
-    """Any command, run by bash at the repository root, once a seed. It reads METRICGATE_SEED and METRICGATE_MODEL."""
-    seeds: Annotated[
-        tuple[Annotated[int, pydantic.Field(ge=0)], ...],
-        pydantic.AfterValidator(not_empty),
-        pydantic.Field(json_schema_extra={"minItems": 1}),
-    ] = (0,)
-    """One run each. Three or more make the training noise known."""
-    timeout: Annotated[Duration, pydantic.Field(json_schema_extra={"default": "6h"})] = 6 * 3600.0
-    """How long one training may take, such as 90s, 30m, 6h."""
-    retries: Annotated[int, pydantic.Field(ge=0, le=20)] = 0
-    """How often a training that crashed or was preempted is started again; METRICGATE_CHECKPOINT_DIR survives."""
-    data: tuple[Text, ...] = ()
-    """Files or globs of the training data; their digest is kept with the run."""
-    inputs: tuple[Text, ...] = ()
-    """Files or globs of everything else that training depends on. With them, earlier runs of the same training count too."""
-
-    @pydantic.field_validator("seeds")
-    @classmethod
-    def _unique(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(seeds)) != len(seeds):
-            message = "the same seed twice would count one training as two"
-            raise ValueError(message)
-        return seeds
 
 
 class Evaluate(Section):
