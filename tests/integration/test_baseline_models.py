@@ -11,8 +11,8 @@ from tests.recording import NAME, Clock
 
 from metricgate import run as runs
 from metricgate.baseline.models import Models
-from metricgate.baseline.place import Place
 from metricgate.errors import InputError, StageError
+from metricgate.place import Place
 from metricgate.train import digest
 
 A, B, C = (recording.commit(number) for number in (1, 2, 3))
@@ -21,7 +21,7 @@ A, B, C = (recording.commit(number) for number in (1, 2, 3))
 @pytest.fixture(params=["folder", "memory"])
 def models(request: pytest.FixtureRequest, tmp_path: Path) -> Models:
     url = str(tmp_path / "place") if request.param == "folder" else f"memory://{tmp_path.name}/models"
-    return Models(Place(url, key="models"), NAME)
+    return Models(Place(url, key="baseline.models"), NAME)
 
 
 def trained(folder: Path, *, commit: str | None = A, seed: int = 0, **files: str) -> Path:
@@ -117,8 +117,8 @@ def test_a_digest_that_is_none_never_becomes_a_path(tmp_path: Path, models: Mode
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "place").write_text("a file")
     trained(tmp_path / "runs")
-    with pytest.raises(StageError, match="the place for models can't be used"):
-        Models(Place(str(tmp_path / "place"), key="models"), NAME).keep(tmp_path / "runs", now=Clock().now)
+    with pytest.raises(StageError, match="the place of baseline.models can't be used"):
+        Models(Place(str(tmp_path / "place"), key="baseline.models"), NAME).keep(tmp_path / "runs", now=Clock().now)
 
 
 def test_nothing_of_another_model_is_deleted(tmp_path: Path, models: Models) -> None:

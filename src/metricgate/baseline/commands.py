@@ -18,10 +18,10 @@ from metricgate.baseline.ledger import Entry
 from metricgate.baseline.models import Models
 from metricgate.baseline.nearest import Commit, nearest
 from metricgate.baseline.objects import Objects
-from metricgate.baseline.place import Place
 from metricgate.baseline.store import Clock, Recorded, RunStore
 from metricgate.config import Baseline, Config
 from metricgate.errors import UsageError
+from metricgate.place import Place
 from metricgate.report.document import Report
 
 BRANCH = "branch"
@@ -90,7 +90,7 @@ def models(config: Config, *, root: Path) -> Models | None:
         ConfigError: The URL holds a password.
     """
     where = config.baseline.models
-    return None if where is None else Models(Place(_at(where, root), key="models"), config.name)
+    return None if where is None else Models(Place(_at(where, root), key="baseline.models"), config.name)
 
 
 def keep_models(config: Config, folder: Path, *, root: Path, clock: Clock) -> tuple[str, ...]:

@@ -22,8 +22,8 @@ import pydantic
 
 from metricgate import run as runs
 from metricgate.baseline import layout, retention
-from metricgate.baseline.place import Place
 from metricgate.errors import InputError
+from metricgate.place import Place
 from metricgate.run import RunRecord
 from metricgate.train import digest, run_folder
 from metricgate.train.model import KEPT_AS

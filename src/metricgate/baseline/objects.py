@@ -10,8 +10,8 @@ from pathlib import Path
 import pydantic
 
 from metricgate.baseline.layout import Pointer
-from metricgate.baseline.place import Place
 from metricgate.errors import InputError
+from metricgate.place import Place
 
 _CHUNK = 1024 * 1024
 
@@ -27,7 +27,7 @@ class Objects:
     """
 
     def __init__(self, url: str) -> None:
-        self._place = Place(url, key="scores")
+        self._place = Place(url, key="baseline.scores")
 
     def keep(self, content: bytes, *, folder: str, name: str, file: str) -> Pointer:
         """Keep a score table; the same one twice is one file.

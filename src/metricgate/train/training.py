@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from metricgate import run as runs
-from metricgate.config import Config, Train
+from metricgate.config import Config
 from metricgate.errors import UsageError
 from metricgate.run import Fingerprints, Resources, RunRecord, Times
 from metricgate.train import command, digest, environment, inputs, run_folder
@@ -19,6 +19,7 @@ from metricgate.train.command import Command, CommandError, Usage
 from metricgate.train.console import Console, duration
 from metricgate.train.model import ModelPath
 from metricgate.train.run_folder import RunFolder
+from metricgate.train_config import Train
 
 Clock = Callable[[], datetime]
 

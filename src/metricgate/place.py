@@ -23,7 +23,7 @@ class Place:
 
     Args:
         url: A folder or a URL. Credentials come from the environment, never from it.
-        key: The line of the configuration that names it: ``scores``.
+        key: The line of the configuration that names it: ``baseline.scores``.
 
     Raises:
         ConfigError: The URL holds a password.
@@ -33,9 +33,9 @@ class Place:
         self._key = key
         if "://" in url and urllib.parse.urlsplit(url).password is not None:
             raise ConfigError(
-                f"the URL of baseline.{key} holds a password",
+                f"the URL of {key} holds a password",
                 expected="a URL without credentials; the driver finds them in the environment",
-                fix=f"baseline: {{{key}: s3://bucket/path}}",
+                fix=_line(key, "s3://bucket/path"),
             )
         self.url = url.rstrip("/") or url
 
@@ -81,10 +81,10 @@ class Place:
             raise
         except Exception as error:  # each driver has exceptions of its own, and fsspec no base for them
             raise StageError(
-                f"the place for {self._key} can't be used: {type(error).__name__}: {str(error)[:300]}",
+                f"the place of {self._key} can't be used: {type(error).__name__}: {str(error)[:300]}",
                 where=self.shown(path),
                 expected="a folder or bucket that this job may read and write",
-                fix=f"check `baseline: {{{self._key}: …}}` in metricgate.yaml, and the credentials in the job's environment",
+                fix=f"check `{_line(self._key, '…')}` in metricgate.yaml, and the credentials in the job's environment",
             ) from error
 
     @cached_property
@@ -102,8 +102,14 @@ class Place:
             driver = _DRIVERS.get(scheme)
             raise ConfigError(
                 f"{scheme}:// is not understood here: {error}",
-                where=f"baseline.{self._key}",
+                where=self._key,
                 expected="a folder, or a URL whose driver is installed",
-                fix=f"pip install {driver}" if driver else f"baseline: {{{self._key}: s3://bucket/path}}",
+                fix=f"pip install {driver}" if driver else _line(self._key, "s3://bucket/path"),
             ) from None
         return system, str(root)
+
+
+def _line(key: str, value: str) -> str:
+    """``baseline.models`` as a line of YAML: ``baseline: {models: …}``."""
+    first, *rest = key.split(".")
+    return f"{first}: " + "".join(f"{{{part}: " for part in rest) + value + "}" * len(rest)
