@@ -99,6 +99,20 @@ class Fingerprints(_Document):
     environment: str | None = None
 
 
+class ReusedFrom(_Document):
+    """The recorded run that another one is: the training was the same, so nothing was trained again.
+
+    Times, resources and environment of the run are those of that training, so it cost nothing now.
+
+    Attributes:
+        commit: Of the run that was trained, its full hash; never one that was reused itself.
+        evaluated: Whether its scores are those of that run too; otherwise its model was evaluated again.
+    """
+
+    commit: Annotated[str, pydantic.Field(pattern=r"^[0-9a-f]{7,64}$")]
+    evaluated: bool = True
+
+
 class RunRecord(_Document):
     """``run.json``: everything about a run except its per-example scores."""
 
@@ -107,6 +121,7 @@ class RunRecord(_Document):
     name: str = ""
     commit: str | None = None
     seed: int | None = None
+    reused_from: ReusedFrom | None = None
     times: Times = Times()
     metrics: dict[str, MetricRecord] = {}
     resources: Resources = Resources()
