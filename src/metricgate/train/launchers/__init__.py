@@ -1,0 +1,1 @@
+"""Trainings on other machines, by an engine that is there: Slurm, Ray, Kubernetes."""
