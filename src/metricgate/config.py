@@ -12,6 +12,7 @@ from metricgate import aggregates
 from metricgate.config_fields import Duration, Finite, Limit, LimitField, Section, Text, not_empty
 from metricgate.publish_config import Publish
 from metricgate.train_config import Train
+from metricgate.tune_config import Tune
 
 FILE_NAME = "metricgate.yaml"
 
@@ -233,6 +234,7 @@ class Config(Section):
     gate: Gate = Gate()
     baseline: Baseline = Baseline()
     publish: Publish = Publish()
+    tune: Tune | None = None
 
     @property
     def rules(self) -> tuple[Rule, ...]:
