@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
 import re
 import time
@@ -17,9 +18,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from metricgate.errors import StageError
+from metricgate.place import Place
 from metricgate.train import digest, model
 from metricgate.train.checkpoint_copies import Copies
 from metricgate.train.console import Console
+from metricgate.train_config import Checkpoints, Train
 
 FOLDER_VARIABLE = "METRICGATE_CHECKPOINTS"
 
@@ -62,6 +65,27 @@ class Shelf:
     keep_bytes: int
     copies: Callable[[str], Copies] | None = None
     every_s: float = 600.0
+
+    @classmethod
+    def of(cls, train: Train | None, *, root: Path, kept: Path, environ: Mapping[str, str]) -> Shelf:
+        """The shelf that a configuration asks for.
+
+        Args:
+            train: The configuration.
+            root: The repository root, to which its folders are relative.
+            kept: Where this machine keeps what outlives a job.
+            environ: May name the folder, as `actions/train` does.
+
+        Raises:
+            ConfigError: The URL of the store holds a password.
+        """
+        wanted = train.checkpoints if train else Checkpoints()
+        folder = root / wanted.folder if wanted.folder else Path(environ.get(FOLDER_VARIABLE) or kept / "checkpoints")
+        copies: Callable[[str], Copies] | None = None
+        if wanted.store is not None:
+            url = wanted.store if "://" in wanted.store else str(root / wanted.store)
+            copies = functools.partial(Copies, Place(url, key="train.checkpoints.store"))
+        return cls(folder=folder.absolute(), keep_bytes=wanted.keep, copies=copies, every_s=wanted.every)
 
     @contextlib.contextmanager
     def open(self, key: str, *, console: Console, timeout_s: float, fresh: bool = False) -> Iterator[Unfinished]:
