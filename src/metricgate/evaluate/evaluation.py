@@ -51,35 +51,56 @@ class Evaluator:
             StageError: The run's model is gone or changed.
             InputError: What the commands wrote is not what the configuration says.
         """
+        there = runs.read_record(folder.path)
+        if there is not None and self._is_reused_whole(there):
+            self.console.say(f"seed {folder.seed}: not evaluated again: the scores are those of the recorded run")
+            return there
         trained = self._trained(folder)
-        digest = self._fingerprint
+        digest = self.fingerprint
         usage = self._run(folder, self.config.evaluate, trained) if self.config.evaluate else None
-        collected = collection.collect(folder.path, self.config, functions=self._functions)
-        record = trained.model_copy(
+        times = trained.times.model_copy(update={"evaluate_s": round(usage.wall_s, 3) if usage else None})
+        fingerprints = trained.fingerprints.model_copy(update={"evaluation": digest})
+        record = self.collect(folder.path, trained.model_copy(update={"times": times, "fingerprints": fingerprints}))
+        runs.write_record(folder.path, record)
+        return record
+
+    def collect(self, path: Path, record: RunRecord) -> RunRecord:
+        """A run's record with what the files in its folder say, checked against the configuration; nothing is run or written.
+
+        Raises:
+            InputError: They are not what the configuration says.
+        """
+        collected = collection.collect(path, self.config, functions=self._functions)
+        return record.model_copy(
             update={
                 "stage": "evaluated",
                 "metrics": dict(collected.metrics),
                 "golden_digest": collected.golden,
-                "times": trained.times.model_copy(update={"evaluate_s": round(usage.wall_s, 3) if usage else None}),
-                "fingerprints": trained.fingerprints.model_copy(
+                "fingerprints": record.fingerprints.model_copy(
                     update={
                         "test_set": collected.test_set,
                         "reference_columns": collected.reference_columns if collected.test_set else None,
-                        "evaluation": digest,
                     }
                 ),
             }
         )
-        runs.write_record(folder.path, record)
-        return record
 
     def _functions(self) -> Functions:
         # On a machine of GitHub's not from the checkout: this process may hold what the commands of the checkout must not see.
         return custom_metrics.resolve(self.config, custom_metrics.on_this_machine(self.root, self.environ))
 
     @cached_property
-    def _fingerprint(self) -> str | None:
+    def fingerprint(self) -> str | None:
+        """The fingerprint of the evaluation that is checked out; None without an ``evaluate`` section."""
         return fingerprint.of_evaluation(self.config, root=self.root, environ=self.environ)
+
+    def _is_reused_whole(self, record: RunRecord) -> bool:
+        # What was trained and evaluated here is evaluated again when asked to; a run that was taken has no model to do it with.
+        return (
+            record.reused_from is not None
+            and record.stage == "evaluated"
+            and record.fingerprints.evaluation == self.fingerprint
+        )
 
     def _trained(self, folder: RunFolder) -> RunRecord:
         record = runs.read_record(folder.path)
