@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -13,21 +16,37 @@ settings.register_profile("here", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 
-# What a test needs beside Python, and the programs that give it.
-_NEEDS = {"engine": ("dockerd", "debootstrap"), "registry": ("docker-registry",)}
+_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+
+
+def _programs(*names: str) -> Callable[[], bool]:
+    return lambda: all(shutil.which(name, path=_PATH) for name in names)
+
+
+def _engine() -> bool:
+    return bool(os.environ.get("DOCKER_HOST")) or (os.geteuid() == 0 and _programs("dockerd", "debootstrap")())
+
+
+# What a test needs beside the locked packages: whether it is here, and what gives it.
+_NEEDS: Mapping[str, tuple[Callable[[], bool], str]] = {
+    "engine": (_engine, "Debian's docker.io and debootstrap, as root, or DOCKER_HOST"),
+    "registry": (_programs("docker-registry"), "Debian's docker-registry"),
+    "slurm": (
+        lambda: os.geteuid() == 0 and _programs("slurmctld", "slurmd", "munged")(),
+        "Debian's slurm-wlm and munge, as root",
+    ),
+    "postgres": (lambda: any(Path("/usr/lib/postgresql").glob("*/bin/initdb")), "Debian's postgresql"),
+    "nvml": (_programs("cc"), "a C compiler, Debian's gcc and libc6-dev"),
+    "torch": (lambda: importlib.util.find_spec("torch") is not None, "requirements/torch.txt"),
+}
 _LEFT_OUT = pytest.StashKey[dict[str, int]]()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out, and say so, what a machine without Docker can't run; the project's own CI runs everything."""
+    """Leave out, and say so, what this machine can't run; the project's own CI runs everything."""
     if os.environ.get("METRICGATE_ALL_TESTS"):
         return
-    path = f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin{os.pathsep}/sbin"
-    lacking = {mark for mark, programs in _NEEDS.items() if not all(shutil.which(program, path=path) for program in programs)}
-    if os.environ.get("DOCKER_HOST"):
-        lacking.discard("engine")
-    elif os.geteuid() != 0:
-        lacking.add("engine")
+    lacking = [mark for mark, (is_here, _) in _NEEDS.items() if not is_here()]
     left = [item for item in items if any(item.get_closest_marker(mark) for mark in lacking)]
     if left:
         config.hook.pytest_deselected(items=left)
@@ -38,5 +57,4 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say what was left out."""
     for mark, count in config.stash.get(_LEFT_OUT, {}).items():
-        needs = " and ".join(_NEEDS[mark])
-        terminalreporter.write_line(f"{count} tests were left out: they need {needs} (Debian's packages), or DOCKER_HOST")
+        terminalreporter.write_line(f"{count} tests were left out: they need {_NEEDS[mark][1]}")
