@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metricgate import comparability, copies, flips, reduction, set_level
+from metricgate import comparability, copies, flips, reduction, same_runs, set_level
 from metricgate import history as recorded_runs
 from metricgate.config import Config
 from metricgate.custom_metrics import Functions
@@ -68,6 +68,10 @@ class Comparison:
         self.baseline = self._distinct(
             Side(everything, label="baseline", reference=reference if _all_ids(everything) else None), own=len(baseline)
         )
+        # A run that is on both sides is no second training, and others beside it would make a difference where there is none.
+        shared = same_runs.in_baseline(self.candidate, self.baseline, config.metrics)
+        self.same_runs = bool(shared)
+        self.baseline = self.baseline.only(shared) if shared else self.baseline
         self.history = [
             Side(runs, label="history", reference=reference if _all_ids(runs) else None)
             for runs in recorded_runs.commits([run for run in recorded if run not in earlier])
@@ -131,6 +135,7 @@ class Comparison:
             unpaired_reason="" if paired or self.missing_baseline else self._unpaired_reason(metric),
             problem=self._metric_problem(metric, slice_name, candidate, baseline),
             noise=self._noise(metric, slice_),
+            same_runs=self.same_runs,
         )
 
     def _pair(

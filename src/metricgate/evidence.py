@@ -24,6 +24,7 @@ class Evidence:
         unpaired_reason: Why not, where both sides are there.
         problem: Why the two sides can't be compared; empty where they can.
         noise: Where the training noise of this metric can come from.
+        same_runs: Whether both sides are the same runs, because nothing that training depends on changed.
     """
 
     metric: str
@@ -34,6 +35,7 @@ class Evidence:
     unpaired_reason: str = ""
     problem: str = ""
     noise: NoiseSources = field(default_factory=NoiseSources)
+    same_runs: bool = False
 
     @property
     def paired(self) -> bool:

@@ -9,9 +9,25 @@ from metricgate.run import Run
 
 
 def without(history: Sequence[Run], judged: Sequence[Run]) -> list[Run]:
-    """The recorded runs that are not judged themselves, wherever their copies lie: told by commit and seed."""
-    known = {_identity(run) for run in judged} - {None}
-    return [run for run in history if _identity(run) not in known]
+    """The recorded runs that are not judged themselves, and each training once, wherever copies of it lie.
+
+    A training that was reused for later commits is recorded with each of them: counted as often, it would make the training
+    noise look better known, or, between successive commits, smaller than it is. What is kept is the one that was evaluated as
+    those are that are judged, or else the first of them.
+    """
+    known = {training_of(run) for run in judged} - {None}
+    evaluations = {run.record.fingerprints.evaluation for run in judged}
+
+    def worth(run: Run) -> tuple[bool, bool]:
+        return run.record.fingerprints.evaluation not in evaluations, run.record.reused_from is not None
+
+    kept = set()
+    for index in sorted(range(len(history)), key=lambda index: worth(history[index])):
+        training = training_of(history[index])
+        if training is None or training not in known:
+            kept.add(index)
+            known.add(training)
+    return [run for index, run in enumerate(history) if index in kept]
 
 
 def of_same_training(history: Sequence[Run], baseline: Sequence[Run]) -> list[Run]:
@@ -41,5 +57,8 @@ def _prints(run: Run) -> tuple[object, ...]:
     return own.training, own.evaluation, own.test_set, own.reference_columns
 
 
-def _identity(run: Run) -> tuple[str, int | None] | None:
-    return (run.record.commit, run.record.seed) if run.record.commit else None
+def training_of(run: Run) -> tuple[str, int | None] | None:
+    """Which training a run is of: the commit that was trained, and the seed; None where that is not known."""
+    record = run.record
+    commit = record.reused_from.commit if record.reused_from else record.commit
+    return (commit, record.seed) if commit else None

@@ -9,9 +9,10 @@ import numpy as np
 from metricgate import training_noise
 from metricgate.evidence import Evidence
 from metricgate.examples import Examples
+from metricgate.gate import phrases
 from metricgate.set_level import SetLevel
 from metricgate.stats import choice, means, quantiles
-from metricgate.stats.inference import Inference
+from metricgate.stats.inference import Exact, Inference
 from metricgate.stats.means import Value
 from metricgate.stats.noise import Noise
 from metricgate.stats.power import Runs
@@ -46,13 +47,15 @@ class Measured:
         if self.candidate is None or self.baseline is None:
             message = "a difference needs two sides"
             raise ValueError(message)
+        if self.evidence.same_runs:
+            return _of_the_same(self.candidate, baseline_weight=baseline_weight)
         if self.pair is not None:
             return means.paired(self.pair, baseline_weight=baseline_weight, noise=self.noise)
         return means.unpaired_difference(self.candidate, self.baseline, baseline_weight=baseline_weight, noise=self.noise)
 
     def reason(self, *, alone: bool = False, baseline_weight: float = 1.0) -> str:
         """Why the method of such an inference is the one."""
-        if self.candidate is None or (self.baseline is None and not alone):
+        if self.candidate is None or (self.baseline is None and not alone) or (self.evidence.same_runs and not alone):
             return ""
         if alone or self.baseline is None:
             facts = means.facts_of_one(self.candidate, noise=self.noise)
@@ -111,7 +114,8 @@ def measure(evidence: Evidence, *, aggregate: str) -> Measured:
     if evidence.pair is not None:
         is_mean = aggregate == "mean" or isinstance(evidence.candidate, SetLevel)
         pair = evidence.pair() if is_mean else _linearised(evidence, quantile_of(aggregate))
-    own = [side for side in sides if isinstance(side, Sample)]
+    # One run on both sides is one run: counted twice, the training noise would seem better known than it is.
+    own = [side for side in (sides[:1] if evidence.same_runs else sides) if isinstance(side, Sample)]
     noise, warning = training_noise.estimate(sources, own, reduce=reduce)
     candidate, baseline = sides
     return Measured(evidence=evidence, candidate=candidate, baseline=baseline, pair=pair, noise=noise, warning=warning)
@@ -140,6 +144,18 @@ def value(side: Examples | Value | None, *, aggregate: str) -> float | None:
         samples = side.samples()
         return float(np.mean([sample.mean for sample in samples]))
     return float(np.quantile(side.scores(), quantile_of(aggregate), axis=1).mean())
+
+
+def _of_the_same(side: Sample | Value, *, baseline_weight: float) -> Exact:
+    """side − weight · side, where both sides are the same runs: no test set and no seed could make it anything else."""
+    value = side.value if isinstance(side, Value) else side.mean
+    return Exact(
+        estimate=value - baseline_weight * value,
+        scale=abs(value),
+        n=side.n or side.runs,
+        method=phrases.SAME_RUNS,
+        covers="nothing, since the training is the same and was not repeated",
+    )
 
 
 def _runs(side: Sample | Value | None) -> int:

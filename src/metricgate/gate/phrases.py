@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from metricgate.flips import Flips
 
 
+SAME_RUNS = "no test, the same runs on both sides"
+"""The method where nothing that training depends on changed, and so nothing was trained again."""
+
+
 def where(rule: RuleResult) -> str:
     """``accuracy`` or ``accuracy on label=8``."""
     return rule.where

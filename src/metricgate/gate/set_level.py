@@ -22,8 +22,10 @@ class SetLevelMeasured(Measured):
 
     choice: Choice
 
-    def reason(self, *, alone: bool = False, baseline_weight: float = 1.0) -> str:  # noqa: ARG002 - the choice is one for all
+    def reason(self, *, alone: bool = False, baseline_weight: float = 1.0) -> str:  # noqa: ARG002 - one for all weights
         """Why the method is the one."""
+        if self.evidence.same_runs and not alone:
+            return ""
         unpaired = self.evidence.unpaired_reason
         return f"{self.choice.reason}; not paired: {unpaired}" if unpaired else self.choice.reason
 
@@ -33,6 +35,8 @@ class SetLevelMeasured(Measured):
         Raises:
             UndecidableError: The evidence allows no inference.
         """
+        if self.evidence.same_runs:
+            return super().difference(baseline_weight=baseline_weight)
         candidate, baseline = self.evidence.candidate, self.evidence.baseline
         if not (isinstance(candidate, SetLevel) and isinstance(baseline, SetLevel)) or self.choice.method == "influence values":
             self._check_deciding(baseline_weight=baseline_weight)

@@ -15,6 +15,7 @@ MEASURE_NOISE = "metricgate run --seeds 0,1,2"
 SLICES_IN_TABLE = 3
 """The rest is one fold away."""
 TEST_SET_ONLY = f"{TEST_SET} only"
+_SAME_RUNS = "both sides are the same runs, since nothing that training depends on changed"
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def lead(report: Report) -> str:
         f"{first.metric} {numbers.plain(first.baseline)} → {numbers.plain(first.candidate)} "
         f"({numbers.signed(first.difference)}{interval})"
     )
-    seen = detectable(first, report)
+    seen = _SAME_RUNS if first.method == phrases.SAME_RUNS else detectable(first, report)
     return f"{change}; {seen}." if seen else f"{change}."
 
 
@@ -276,6 +277,8 @@ def _why_failed(rule: RuleInfo, report: Report) -> str:
     if rule.kind == "must_not_flip":
         return "These examples are marked as ones that may never turn from right to wrong."
     limit = f"{rule.limit * 100:g}%" if rule.relative else numbers.amount(rule.limit, rule)
+    if rule.method == phrases.SAME_RUNS:
+        return f"Required is more than {limit}, and {_SAME_RUNS}."
     if rule.mde is None:
         return f"Allowed is {limit}. There is a single value on each side, so the two are compared as they are."
     if rule.kind in {"min", "max"}:
