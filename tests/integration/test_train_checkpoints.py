@@ -64,7 +64,14 @@ def test_a_training_that_can_not_be_recognised_begins_anew(tmp_path: Path, conso
 
 @given(
     st.sampled_from(
-        [{"content": "c0ffef"}, {"seed": 1}, {"identity": {"run": "python train.py -v"}}, {"data": None}, {"inputs": "j"}]
+        [
+            {"content": "c0ffef"},
+            {"seed": 1},
+            {"identity": {"run": "python train.py -v"}},
+            {"data": None},
+            {"inputs": "j"},
+            {"parameters": "p"},
+        ]
     )
 )
 def test_another_training_has_another_folder(change: dict[str, object]) -> None:

@@ -32,7 +32,14 @@ _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def key(
-    name: str, *, content: str, seed: int, identity: Mapping[str, Any], data: str | None, inputs: str | None, nodes: int = 1
+    name: str,
+    *,
+    content: str,
+    seed: int,
+    identity: Mapping[str, Any],
+    data: str | None = None,
+    inputs: str | None = None,
+    parameters: str | None = None,
 ) -> str:
     """The name of a training's folder: the same for the same training, and for no other.
 
@@ -43,9 +50,9 @@ def key(
         identity: What of the configuration decides the model.
         data: The digest of the training data, if it is known.
         inputs: The digest of what else training depends on, if it is declared.
-        nodes: How many machines it gets.
+        parameters: The digest of the parameters that a search chose, in one of its trainings.
     """
-    texts = [name, content, str(seed), repr(sorted(identity.items())), data or "", inputs or "", str(nodes)]
+    texts = [name, content, str(seed), repr(sorted(identity.items())), data or "", inputs or "", parameters or ""]
     short = digest.of_texts(texts).removeprefix(digest.PREFIX)[:20]
     return f"{_NOT_IN_A_NAME.sub('-', name)[:40]}-seed-{seed}-{short}"
 
