@@ -217,8 +217,8 @@ def _tags(options: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _release_extra() -> Iterator[None]:
-    """What releases need is not installed with the rest; without it, say so."""
+def _extra(name: str, who: str) -> Iterator[None]:
+    """What only some commands need is not installed with the rest; without it, say so."""
     from metricgate.errors import UsageError
 
     try:
@@ -226,13 +226,13 @@ def _release_extra() -> Iterator[None]:
     except ImportError as error:
         raise UsageError(
             f"{error.name} is not installed",
-            expected="metricgate with what releases need",
-            fix='pip install "metricgate[release]"',
+            expected=f"metricgate with what {who} needs",
+            fix=f'pip install "metricgate[{name}]"',
         ) from None
 
 
 def _publish(options: argparse.Namespace) -> int:
-    with _release_extra():
+    with _extra("release", "a release"):
         from metricgate import releasing
 
     wanted = releasing.Wanted(
@@ -257,7 +257,7 @@ def _publish(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    with _release_extra():
+    with _extra("release", "a release"):
         from metricgate.release import verifying
 
     asked = verifying.Asked(
@@ -273,6 +273,32 @@ def _verify(options: argparse.Namespace) -> int:
     text, code = verifying.verify(asked, environ=os.environ, as_json=options.json)
     _print(text)
     return code
+
+
+def _tune(options: argparse.Namespace) -> int:
+    with _extra("tune", "a search for parameters"):
+        from metricgate.tune import document, markdown, terminal, tuning
+    from metricgate.train import Console
+
+    wanted = tuning.Wanted(
+        config=options.config,
+        trials=options.trials,
+        workers=options.workers,
+        storage=options.storage,
+        study=options.study,
+        retrain=not options.no_retrain,
+        baseline=options.baseline,
+        apply=options.apply,
+    )
+    console = Console(output=sys.stderr.buffer, progress=sys.stderr)
+    found = tuning.tune(wanted, environ=os.environ, console=console, progress=sys.stderr).tuning
+    if options.report is not None:
+        _write(options.report, markdown.render(found))
+    if options.json:
+        _print(document.to_json(found))
+    elif options.report != Path("-"):
+        _print(terminal.render(found))
+    return found.exit_code
 
 
 def _schema(_: argparse.Namespace) -> int:
@@ -330,6 +356,7 @@ _COMMANDS: Mapping[str, Command] = {
     "tags": _tags,
     "publish": _publish,
     "verify": _verify,
+    "tune": _tune,
     "schema": _schema,
     "demo": _demo,
     "action": _action,

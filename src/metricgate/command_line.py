@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from metricgate import __version__, options, release_options
+from metricgate import __version__, options, release_options, tune_options
 
 
 def parser() -> argparse.ArgumentParser:
@@ -127,6 +127,7 @@ def parser() -> argparse.ArgumentParser:
     )
 
     release_options.add(commands)
+    tune_options.add(commands)
     _calibrate_options(commands)
 
     options.command(

@@ -140,8 +140,8 @@ def _warnings(tuning: Tuning, trials: Sequence[FrozenTrial], config: Config, tun
     complete = tuning.count("complete")
     if complete > 1:
         warnings.append(
-            f"`{tune.metric}` {numbers.plain(tuning.best.value)} is the best of {complete} trials, chosen for being so: part of it "
-            "is luck. What the new trainings say is what to expect."
+            f"`{tune.metric}` {numbers.plain(tuning.best.value)} is the best of {complete} trials, chosen for being so: "
+            "part of it is luck. What the new trainings say is what to expect."
         )
     commits = {str(trial.user_attrs[studies.COMMIT]) for trial in trials if studies.COMMIT in trial.user_attrs}
     if len(commits) > 1 or (commit and commits - {commit}):
@@ -170,9 +170,9 @@ def biases(config: Config, tune: Tune) -> tuple[str, ...]:
     judged = any(rule.metric == tune.metric for rule in config.rules)
     return (
         (
-            f"`{tune.metric}` is what the gate judges too. If trials measure it on the same test set, that test set has chosen the "
-            "parameters, and neither this report nor the verdict is a fair test of them. Search for a number from validation "
-            "data, such as `val_" + tune.metric + "`."
+            f"`{tune.metric}` is what the gate judges too. If trials measure it on the same test set, that test set has chosen "
+            "the parameters, and neither this report nor the verdict is a fair test of them. Search for a number from "
+            f"validation data, such as `val_{tune.metric}`."
         )
         if judged
         else f"`{tune.metric}` is one of the model's metrics. Search for a number from validation data, not from the test set.",

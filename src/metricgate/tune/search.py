@@ -170,7 +170,9 @@ class Search:
             return trial.should_prune()
 
         try:
-            return self.bench.run(trial.number, values, report=report, console=console, environ=claim.environ())
+            return self.bench.run(
+                trial.number, values, report=report, stopped=lambda: self.halted, console=console, environ=claim.environ()
+            )
         except PrunedError:
             raise optuna.TrialPruned from None
         except InterruptedTrialError:

@@ -50,7 +50,6 @@ class Bench:
         model: What the model's file or folder is called; None where the configuration names none.
         file: The repository's parameters.
         environ: What they inherit.
-        stopped: Says why the search is to end, and "" as long as it goes on.
     """
 
     line: str
@@ -63,10 +62,16 @@ class Bench:
     model: str | None
     file: ParameterFile
     environ: Mapping[str, str]
-    stopped: Callable[[], str]
 
     def run(
-        self, number: int, values: Mapping[str, Value], *, report: Report, console: Console, environ: Mapping[str, str]
+        self,
+        number: int,
+        values: Mapping[str, Value],
+        *,
+        report: Report,
+        stopped: Callable[[], str],
+        console: Console,
+        environ: Mapping[str, str],
     ) -> float:
         """Run a trial.
 
@@ -74,6 +79,7 @@ class Bench:
             number: Its number in the study.
             values: Its parameters.
             report: Told of values on the way.
+            stopped: Says why the search is to end, and nothing as long as it goes on.
             console: Where its output goes, beside its log.
             environ: More variables, for this trial alone.
 
@@ -103,7 +109,7 @@ class Bench:
         if self.model is not None:  # trials at the same time must not write to the same place
             variables["METRICGATE_MODEL"] = str(place / "model" / Path(self.model).name)
             (place / "model").mkdir()
-        watch = _Watch(self.metric, report, self.stopped)
+        watch = _Watch(self.metric, report, stopped)
         work = Command(
             line=self.line,
             label=f"trial {number}",
@@ -119,8 +125,8 @@ class Bench:
         except CommandError as error:
             if watch.pruned:
                 raise PrunedError from None
-            if self.stopped() and not watch.failed:
-                raise InterruptedTrialError(self.stopped()) from None
+            if why := stopped():
+                raise InterruptedTrialError(why) from None
             raise FailedError(error.summary.removeprefix(f"the {work.label} ")) from None
         except MetricgateError as error:
             raise FailedError(error.found) from None
@@ -152,16 +158,19 @@ class _Watch:
     def __init__(self, metric: str, report: Report, stopped: Callable[[], str]) -> None:
         self.last: float | None = None
         self.pruned = False
-        self.failed = False
         self._metric = metric
         self._report = report
         self._stopped = stopped
         self._step = -1
+        self._seen: Progress | None = None
 
     def look(self, progress: Progress | None) -> str | None:
         """Whether the trial is to be ended, and why."""
         if why := self._stopped():
             return f"was ended: {why}"
+        if progress is self._seen:  # shown again, so that a search that was stopped is noticed
+            return None
+        self._seen = progress
         value = None if progress is None else value_of(progress, self._metric)
         if progress is None or value is None:
             return None
