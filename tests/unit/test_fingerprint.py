@@ -12,7 +12,7 @@ from metricgate import config_file
 from metricgate.config import Config
 from metricgate.errors import InputError
 from metricgate.evaluate import fingerprint
-from metricgate.train import digest, environment, inputs
+from metricgate.train import digest, environment, inputs, named_files
 
 file_names = st.text(st.characters(codec="utf-8", exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1).filter(
     lambda name: name not in {".", ".."} and len(name.encode()) < 200
@@ -133,11 +133,11 @@ class TestEvaluation:
         ],
     )
     def test_covers_the_tracked_files_that_the_command_names(self, line: str, files: list[str], root: Path) -> None:
-        assert list(fingerprint.named_files(line, root=root, environ=self.environ())) == files
+        assert list(named_files.named_files(line, root=root, environ=self.environ())) == files
 
     def test_all_named_files_count_where_there_is_no_git(self, tmp_path: Path) -> None:
         write(tmp_path / "evaluate.py")
-        assert fingerprint.named_files("python evaluate.py", root=tmp_path, environ={"PATH": ""}) == ("evaluate.py",)
+        assert named_files.named_files("python evaluate.py", root=tmp_path, environ={"PATH": ""}) == ("evaluate.py",)
 
     @pytest.mark.parametrize("changed", ["evaluate.py", "data/test.csv", "data/new.csv", "the command"])
     def test_changes_with_the_command_its_files_and_its_inputs(self, changed: str, root: Path) -> None:
