@@ -31,6 +31,52 @@ def get_pull(call: Call) -> Answer:
     return Answer(body=talk_shapes.pull(call.repo, call.pull))
 
 
+def create_pull(call: Call) -> Answer:
+    """A new pull request of a branch of the same repository."""
+    repo, body = call.repo, call.body
+    if call.token.installation and not repo.actions_may_open_pulls:
+        raise Refused(403, "GitHub Actions is not permitted to create or approve pull requests.")
+    branch, base = body["head"].rpartition(":")[2], body["base"]
+    for field, name in (("head", branch), ("base", base)):
+        if repo.head(name) is None:
+            raise invalid("PullRequest", field)
+    if repo.refs[f"refs/heads/{branch}"] in repo.objects.ancestors(repo.refs[f"refs/heads/{base}"]):
+        raise _custom(f"No commits between {base} and {branch}")
+    if any((pull.state, pull.head_ref, pull.base_ref) == ("open", branch, base) for pull in repo.pulls.values()):
+        raise _custom(f"A pull request already exists for {repo.owner.login}:{branch}.")
+    number = repo.pull(
+        head=repo.refs[f"refs/heads/{branch}"],
+        base=base,
+        head_ref=branch,
+        author=call.token.account.login,
+        draft=body.get("draft", False),
+        title=body["title"],
+        body=body.get("body") or "",
+    )
+    made = talk_shapes.pull(repo, repo.pulls[number])
+    return Answer(status=201, body=made, headers={"Location": made["url"]})
+
+
+def update_pull(call: Call) -> Answer:
+    """Another title or text, or closed and opened again."""
+    pull = call.pull
+    if not (call.token.installation or pull.author == call.token.account or _writer(call)):
+        raise Refused(403, "Must have admin rights to Repository.")
+    if len(call.body.get("body") or "") > COMMENT_LIMIT:
+        raise invalid("PullRequest", "body", code="custom", message=f"body is too long (maximum is {COMMENT_LIMIT} characters)")
+    pull.title = call.body.get("title", pull.title)
+    pull.body = call.body.get("body", pull.body) or ""
+    if call.body.get("state", pull.state) != pull.state:
+        pull.state = call.body["state"]
+        pull.closed = call.world.tick() if pull.state == "closed" else None
+    pull.updated = call.world.tick()
+    return Answer(body=talk_shapes.pull(call.repo, pull))
+
+
+def _custom(message: str) -> Refused:
+    return Refused(422, "Validation Failed", errors=[{"resource": "PullRequest", "code": "custom", "message": message}])
+
+
 def list_files(call: Call) -> Answer:
     """What a pull request changes."""
     pull, objects = call.pull, call.repo.objects

@@ -60,6 +60,7 @@ def update_ref(call: Call) -> Answer:
     if not call.body.get("force", False) and repo.refs[name] not in repo.objects.ancestors(sha):
         raise Refused(422, "Update is not a fast forward")
     repo.refs[name] = sha
+    repo.follow(name.removeprefix("refs/heads/"))
     return Answer(body=code_shapes.ref(repo, name))
 
 

@@ -70,6 +70,7 @@ NEEDS: Mapping[str, tuple[Mapping[str, str], ...]] = {
         ),
         _talk("write"),
     ),
+    **dict.fromkeys(("pulls/create", "pulls/update"), ({"pull_requests": "write"},)),
     **dict.fromkeys(("checks/get", "checks/list-annotations", "checks/list-for-ref"), ({"checks": "read"},)),
     **dict.fromkeys(("checks/create", "checks/update"), ({"checks": "write"},)),
     **dict.fromkeys(

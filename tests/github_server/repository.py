@@ -49,6 +49,7 @@ class Repository(Branches):
     artifacts: dict[int, Artifact] = field(default_factory=dict)
     all_releases: dict[int, Release] = field(default_factory=dict)
     latest: int | None = None
+    actions_may_open_pulls: bool = True
 
     @property
     def owner(self) -> Account:
@@ -74,6 +75,7 @@ class Repository(Branches):
         draft: bool = False,
         labels: Sequence[str] = (),
         title: str = "A better model",
+        body: str = "",
     ) -> int:
         """Open a pull request.
 
@@ -87,6 +89,7 @@ class Repository(Branches):
             draft: Whether it is a draft.
             labels: The labels that it is opened with.
             title: Its title.
+            body: Its text.
         """
         with self.world.lock:
             number = number or max(self.pulls, default=0) + 1
@@ -99,7 +102,7 @@ class Repository(Branches):
                 id=self.world.next_id(),
                 number=number,
                 title=title,
-                body="",
+                body=body,
                 author=self.world.account(author),
                 head=head,
                 head_ref=ref,
@@ -129,6 +132,14 @@ class Repository(Branches):
             self._settle(pull)
             if forced:
                 self._happened(number, "head_ref_force_pushed", pull.author.login, commit=sha)
+
+    def follow(self, branch: str) -> None:
+        """Let the open pull requests of a branch see where it is now."""
+        for pull in self.pulls.values():
+            if (pull.state, pull.head_repository, pull.head_ref) == ("open", self.full_name, branch):
+                pull.head, pull.updated = self.refs[f"refs/heads/{branch}"], self.world.tick()
+                pull.base = self.refs[f"refs/heads/{pull.base_ref}"]
+                self._settle(pull)
 
     def close(self, number: int, *, merged: bool = False, login: str = "alice") -> None:
         """Close a pull request, or merge it."""

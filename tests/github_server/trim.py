@@ -71,9 +71,11 @@ OPERATIONS: Mapping[str, frozenset[str]] = {
     ),
     "pulls": frozenset(
         {
+            "create",
             "get",
             "list",
             "list-files",
+            "update",
         }
     ),
     "rate-limit": frozenset(
