@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from metricgate.errors import ExitCode, StageError
-from metricgate.train import command
+from metricgate.train import command, process_group
 from metricgate.train.command import Command, CommandError, Usage
 from metricgate.train.console import Console
 
@@ -40,8 +40,10 @@ class Terminal(io.StringIO):
         return True
 
 
-def console(output: io.BytesIO | None = None, *, progress: io.StringIO | None = None, **seconds: float) -> Console:
-    return Console(output=output or io.BytesIO(), progress=progress or io.StringIO(), **seconds)
+def console(
+    output: io.BytesIO | None = None, *, progress: io.StringIO | None = None, heartbeat_s: float = 60.0, grace_s: float = 10.0
+) -> Console:
+    return Console(output=output or io.BytesIO(), progress=progress or io.StringIO(), heartbeat_s=heartbeat_s, grace_s=grace_s)
 
 
 def is_running(pid: int) -> bool:
@@ -186,7 +188,7 @@ class TestEnd:
             run(folder, f"echo last words\n{line}")
         assert raised.value.status == 7
         assert raised.value.last_lines == ("last words",)
-        assert not raised.value.crashed
+        assert (raised.value.kind, raised.value.retryable) == ("exit", False)
         assert raised.value.exit_code == ExitCode.STAGE_FAILED
         assert "the training of seed 0 ended with exit code 7" in str(raised.value)
         assert "  | last words" in str(raised.value)
@@ -205,7 +207,7 @@ class TestEnd:
     def test_death_by_a_signal_is_a_crash(self, line: str, folder: Path) -> None:
         with pytest.raises(CommandError, match=r"was killed by SIGKILL \(exit code 137\)") as raised:
             run(folder, line)
-        assert raised.value.crashed
+        assert (raised.value.kind, raised.value.retryable) == ("crash", True)
         assert "ran out of memory" in raised.value.fix
 
     def test_a_command_without_output_says_so(self, folder: Path) -> None:
@@ -228,7 +230,7 @@ class TestTimeLimit:
         line = "bash stubborn.sh grandchild & bash stubborn.sh other"
         with pytest.raises(CommandError, match=r"took longer than 0.7s") as raised:
             run(folder, line, timeout_s=0.7, to=console(grace_s=0.2))
-        assert not raised.value.crashed
+        assert (raised.value.kind, raised.value.retryable) == ("timeout", False)
         assert "raise `timeout`" in raised.value.fix
         for name in ("grandchild", "other"):
             assert not is_running(int((folder / name).read_text()))
@@ -266,14 +268,53 @@ class TestLeftBehind:
         run(folder, "sleep 1000 & echo $! > pid")
         assert not is_running(int((folder / "pid").read_text()))
 
-    def test_a_process_that_escapes_does_not_hold_metricgate_up(self, folder: Path) -> None:
+    @pytest.mark.parametrize(
+        "escape",
+        [
+            "setsid sleep 1000 & echo $! > pid",
+            "set -m; sleep 1000 & echo $! > pid",  # a group of its own, as in a terminal
+            "(setsid bash -c 'sleep 1000 & echo $! > pid' &); until [ -s pid ]; do sleep 0.01; done",  # twice removed
+            "(env -i setsid /bin/sh -c 'echo $$ > pid; exec /bin/sleep 1000' &); until [ -s pid ]; do sleep 0.01; done",
+            "(setsid nohup bash -c 'trap \"\" TERM; echo $$ > pid; sleep 1000' &); until [ -s pid ]; do sleep 0.01; done",
+        ],
+        ids=["session", "group", "grandchild", "without environment", "ignores SIGTERM"],
+    )
+    def test_nobody_who_escapes(self, escape: str, folder: Path) -> None:
         output = io.BytesIO()
-        used = run(folder, "setsid sleep 1000 & echo $! > pid; echo done", to=console(output))
-        try:
-            assert output.getvalue() == b"done\n"
-            assert used.wall_s < 60
-        finally:
-            os.kill(int((folder / "pid").read_text()), signal.SIGKILL)
+        run(folder, f"{escape}; echo done", to=console(output, grace_s=0.3))
+        assert not is_running(int((folder / "pid").read_text()))
+        assert output.getvalue() == b"done\n"
+
+    def test_a_daemon_may_save_too(self, folder: Path) -> None:
+        daemon = "trap 'sleep 0.2; echo saved > state; exit' TERM; echo up > ready; while true; do sleep 0.02; done"
+        run(folder, f'setsid bash -c "{daemon}" & until [ -s ready ]; do sleep 0.01; done')
+        assert (folder / "state").read_text() == "saved\n"
+
+    def test_no_dead_process_stays_in_the_table(self, folder: Path) -> None:
+        run(folder, "for i in 1 2 3; do (setsid true &); done; (setsid sleep 1000 &)")
+        assert [one for one in process_group.processes().values() if one.parent == os.getpid() and not one.is_alive] == []
+
+    def test_the_processes_of_another_command_are_left_alone(self, folder: Path) -> None:
+        other = folder / "other"
+        other.mkdir()
+        os.mkfifo(other / "go")
+        escape = "(setsid bash -c 'echo $$ > pid; exec sleep 1000' &); until [ -s pid ]; do sleep 0.01; done"
+        ready = threading.Event()
+        alive: list[bool] = []
+        output = Reaction(b"ready\n", ready.set)
+        thread = threading.Thread(
+            target=run, args=(other, f"{escape}; echo ready; read x < go"), kwargs={"to": console(output)}
+        )
+        thread.start()
+        assert ready.wait(timeout=60)
+        pid = int((other / "pid").read_text())
+        run(folder, escape)
+        alive.append(is_running(pid))
+        (other / "go").write_text("on\n")
+        thread.join(timeout=60)
+        assert alive == [True]
+        assert not is_running(pid)
+        assert not is_running(int((folder / "pid").read_text()))
 
 
 class TestEnvironment:
@@ -294,7 +335,7 @@ class TestEnvironment:
 PARENT = """
 import os, signal, sys
 from pathlib import Path
-from metricgate.train import command
+from metricgate.train import command, process_group
 from metricgate.train.console import Console
 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
     signal.signal(number, signal.SIG_DFL)  # whatever started the tests may ignore some: nohup does, a shell's & does
@@ -304,17 +345,20 @@ try:
         console=Console(output=sys.stdout.buffer, progress=sys.stderr, grace_s=5),
     )
 except command.CommandError as error:
-    print(error.summary, error.crashed)
+    print(error.summary, error.kind, error.retryable)
 """
 
 
 class TestSignals:
     @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-    def test_are_passed_on_and_the_command_may_save(self, sent: signal.Signals, folder: Path) -> None:
+    @pytest.mark.parametrize("handled", [("SIGTERM", "SIGINT", "SIGHUP"), ("SIGTERM",)], ids=["all", "SIGTERM alone"])
+    def test_are_passed_on_as_sigterm_to_who_handles_that(
+        self, sent: signal.Signals, handled: tuple[str, ...], folder: Path
+    ) -> None:
         (folder / "train.py").write_text(
             "import signal, sys\n"
             "def save(number, _):\n    print('saved', signal.Signals(number).name); sys.exit(0)\n"
-            "for s in ('SIGTERM', 'SIGINT', 'SIGHUP'): signal.signal(getattr(signal, s), save)\n"
+            f"for s in {handled}: signal.signal(getattr(signal, s), save)\n"
             "print('ready', flush=True)\nsignal.pause()\n"
         )
         with self.parent(folder, f'exec "{sys.executable}" train.py') as parent:
@@ -322,7 +366,19 @@ class TestSignals:
             assert parent.stdout.readline() == "ready\n"
             parent.send_signal(sent)
             said, _ = parent.communicate(timeout=60)
-        assert said.splitlines() == [f"saved {sent.name}", f"the training was stopped by {sent.name} False"]
+        assert said.splitlines() == ["saved SIGTERM", f"the training was stopped by {sent.name} cancelled False"]
+
+    def test_are_passed_on_as_they_are_to_who_does_not(self, folder: Path) -> None:
+        (folder / "train.py").write_text(
+            "import time\nprint('ready', flush=True)\n"
+            "try:\n    time.sleep(1000)\nexcept KeyboardInterrupt:\n    print('saved')\n"
+        )
+        with self.parent(folder, f'exec "{sys.executable}" train.py') as parent:
+            assert parent.stdout
+            assert parent.stdout.readline() == "ready\n"
+            parent.send_signal(signal.SIGINT)
+            said, _ = parent.communicate(timeout=60)
+        assert said.splitlines() == ["saved", "the training was stopped by SIGINT cancelled False"]
 
     def test_the_second_one_ends_a_command_that_does_not_want_to(self, folder: Path) -> None:
         line = "trap 'echo no' INT; echo ready; while true; do sleep 0.05; done"
@@ -333,7 +389,7 @@ class TestSignals:
             assert parent.stdout.readline() == "no\n"
             parent.send_signal(signal.SIGINT)
             said, _ = parent.communicate(timeout=60)
-        assert said.splitlines()[-1] == "the training was stopped by SIGINT False"
+        assert said.splitlines()[-1] == "the training was stopped by SIGINT cancelled False"
 
     def parent(self, folder: Path, line: str) -> subprocess.Popen[str]:
         return subprocess.Popen([sys.executable, "-c", PARENT, line], cwd=folder, stdout=subprocess.PIPE, text=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import os
 import re
 import selectors
@@ -12,11 +12,11 @@ from collections import deque
 from pathlib import Path
 from types import TracebackType
 
+from metricgate.errors import StageError
 from metricgate.train.console import Console
 
 HEAD_BYTES = 8_000_000
 TAIL_BYTES = 1_000_000
-LAST_LINES = 15
 _CHUNK = 1 << 16
 _LINE_LENGTH = 300
 _DRAIN_S = 2.0
@@ -31,12 +31,21 @@ class Output:
 
     Used as a context: on leaving it, everything that was written has been passed on, even if some process that escaped
     still holds the pipe open.
+
+    Attributes:
+        write_end: Where the command writes.
+        read_end: The other end.
+        moved: When something came last, of the monotonic clock.
+
+    Raises:
+        StageError: The log can't be made.
     """
 
     def __init__(self, log: Path, *, console: Console) -> None:
         self._log = _Log(log)
         self._console = console
-        self._read_end, self.write_end = os.pipe()
+        self.moved = time.monotonic()
+        self.read_end, self.write_end = os.pipe()
         self._wake_read, self._wake_write = os.pipe()
         self._thread: threading.Thread | None = None
 
@@ -55,30 +64,35 @@ class Output:
             self._thread.join(timeout=_DRAIN_S)
             os.write(self._wake_write, b"x")
             self._thread.join()
-        for end in (self._read_end, self.write_end, self._wake_read, self._wake_write):
+        for end in (self.read_end, self.write_end, self._wake_read, self._wake_write):
             if end >= 0:
                 os.close(end)
         self._log.close()
         self._console.end()
 
     @property
-    def last_lines(self) -> tuple[str, ...]:
-        """The last lines as a terminal would show them, without colours and control characters."""
+    def why_lost(self) -> str:
+        """Why the log is not whole, in the system's words; empty where it is."""
+        return self._log.why_lost
+
+    def last_lines(self, count: int) -> tuple[str, ...]:
+        """The last lines as a terminal would show them, without colours and control characters, but for blank ones."""
         text = self._log.tail().decode("utf-8", "replace")
-        lines = [_plain(line) for line in text.split("\n")]
-        return tuple([line for line in lines if line][-LAST_LINES:])
+        lines = (_plain(line) for line in reversed(text.split("\n")))
+        return tuple(itertools.islice((line for line in lines if line), count))[::-1]
 
     def _pump(self) -> None:
         with selectors.DefaultSelector() as selector:
-            selector.register(self._read_end, selectors.EVENT_READ)
+            selector.register(self.read_end, selectors.EVENT_READ)
             selector.register(self._wake_read, selectors.EVENT_READ)
             while True:
                 ready = {key.fd for key, _ in selector.select()}
-                if self._read_end not in ready:
+                if self.read_end not in ready:
                     return
-                data = os.read(self._read_end, _CHUNK)
+                data = os.read(self.read_end, _CHUNK)
                 if not data:
                     return
+                self.moved = time.monotonic()
                 self._log.write(data)
                 self._console.write(data)
                 if len(data) < _SMALL:
@@ -89,8 +103,17 @@ class _Log:
     """Keeps the beginning and the end of what is written, and says how much lies between."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab", buffering=0)
+        self.why_lost = ""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("ab", buffering=0)
+        except OSError as error:
+            raise StageError(
+                f"the log can't be written: {error.strerror}",
+                where=str(path),
+                expected="a folder with room, for the output of the command",
+                fix="free the disk, or say --run-dir with a folder on a larger one",
+            ) from None
         self._room = max(0, HEAD_BYTES - self._file.tell())
         self._tail: deque[bytes] = deque()
         self._tail_bytes = 0
@@ -120,8 +143,11 @@ class _Log:
 
     def _keep(self, data: bytes) -> None:
         # A full disk costs the log, not the training: nobody reading the pipe would stop the command for ever.
-        with contextlib.suppress(OSError):
-            self._file.write(data)
+        try:
+            while data:
+                data = data[self._file.write(data) or 0 :]
+        except OSError as error:
+            self.why_lost = self.why_lost or error.strerror or str(error)
 
 
 def _plain(line: str) -> str:
