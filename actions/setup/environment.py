@@ -1,7 +1,7 @@
 """Makes the environment that the actions run in, once a machine, and prints the path of its Python.
 
 With the argument ``setup`` it also puts the command ``metricgate`` on the path of the job's following steps. With ``publish``
-or ``verify`` it is an environment of its own, which has what only releases need: the others stay small.
+or ``verify``, and with ``tune``, it is an environment of its own, which has what only those need: the others stay small.
 
 It is keyed by everything that it is made of (the lock, the Python, metricgate's own source), kept in the runner's tool
 cache, and found again in tens of milliseconds. Jobs that start at once on one machine share it: it is built aside, under
@@ -33,14 +33,17 @@ ROOT = Path(__file__).resolve().parents[2]
 UNUSED_S = 30 * 24 * 3600
 ABANDONED_S = 24 * 3600
 
-RELEASES = ("publish", "verify")
+# What some stages need beside the core, each in an environment of its own; the others stay small.
+LOCKS = {"publish": "release", "verify": "release", "tune": "tune"}
 
 # What is imported is what gets compiled: a third of the bytecode, and a smoke test of the environment at the same time.
 WARM_UP = """
 import importlib, pkgutil, sys
 import duckdb, jinja2, numpy, pydantic, ruamel.yaml, scipy.special, tabulate
 import metricgate
-missing = ("demo", "server") if sys.argv[1] == "release" else ("demo", "server", "release", "releasing")
+missing = ["demo", "server", "keras", "torch", "transformers"]
+missing += [] if sys.argv[1] == "release" else ["release", "releasing"]
+missing += [] if sys.argv[1] == "tune" else ["tune"]
 for module in pkgutil.walk_packages(metricgate.__path__, "metricgate."):
     if module.name.split(".")[1] not in missing and not module.name.endswith("__main__"):
         importlib.import_module(module.name)
@@ -55,7 +58,7 @@ def main(arguments: list[str], environ: Mapping[str, str]) -> None:
             "add this before the step:\n  - uses: actions/setup-python@v7\n    with: {python-version: '3.13'}",
         )
     caches = cache_folders(environ)
-    lock = "release" if arguments and arguments[0] in RELEASES else "core"
+    lock = LOCKS.get(arguments[0], "core") if arguments else "core"
     name = key(lock)
     home = next((cache / name for cache in caches if (cache / name).is_dir()), None)
     if home is None:
@@ -101,7 +104,7 @@ def is_writable(folder: Path) -> bool:
 
 
 def key(lock: str = "core") -> str:
-    """A digest over everything that the environment is made of; ``lock`` is ``core`` or ``release``."""
+    """A digest over everything that the environment is made of; ``lock`` is ``core``, ``release`` or ``tune``."""
     digest = hashlib.sha256()
     python = (sys.implementation.cache_tag, platform.python_version(), sys.platform, platform.machine(), sys.base_prefix)
     digest.update(repr(python).encode())

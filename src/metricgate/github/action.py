@@ -42,6 +42,7 @@ OUTPUTS: Mapping[Stage, tuple[str, ...]] = {
     "gate": ("verdict", "exit-code"),
     "publish": ("image", "digest", "tags", "version", "verdict", "release-url", "identity", "public-key", "report"),
     "verify": ("verified", "digest", "report"),
+    "tune": ("report", "markdown", "best", "study", "verdict", "exit-code", "pull-request-url"),
 }
 
 
@@ -49,7 +50,7 @@ def main(stage: str, environ: Mapping[str, str], *, stream: TextIO | None = None
     """Run one stage as an action.
 
     Args:
-        stage: One of check, train, evaluate, baseline, compare, comment, record, gate, publish, verify.
+        stage: One of check, train, evaluate, baseline, compare, comment, record, gate, publish, verify, tune.
         environ: The step's environment.
         stream: The step's standard output.
 
@@ -247,6 +248,12 @@ def _verify(job: Job) -> int:
     return publishing.verify(job)
 
 
+def _tune(job: Job) -> int:
+    from metricgate.github import tuning
+
+    return tuning.tune(job)
+
+
 def _one_stage(job: Job, stage: pipeline.Stage) -> int:
     given = job.settings
     event.refuse_to_train(given.event_name)
@@ -345,6 +352,7 @@ _STAGES: Mapping[Stage, Callable[[Job], int]] = {
     "gate": _gate,
     "publish": _publish,
     "verify": _verify,
+    "tune": _tune,
 }
 _TITLES: Mapping[Stage, str] = {
     "check": "The check could not be made",
@@ -357,4 +365,5 @@ _TITLES: Mapping[Stage, str] = {
     "gate": "There is no verdict",
     "publish": "The release could not be published",
     "verify": "The image could not be verified",
+    "tune": "The search for better parameters failed",
 }

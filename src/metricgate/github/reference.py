@@ -23,7 +23,7 @@ BEGIN = "<!-- actions:begin -->"
 END = "<!-- actions:end -->"
 SLUG = "metricgate/metricgate"
 
-STAGES = ("train", "evaluate", "baseline", "compare", "comment", "gate", "record", "publish", "verify", "setup")
+STAGES = ("train", "evaluate", "baseline", "compare", "comment", "gate", "record", "publish", "verify", "tune", "setup")
 
 # The order of the README: the whole check, the reusable workflows, then stage by stage.
 FILES = (

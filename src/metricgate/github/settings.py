@@ -18,7 +18,7 @@ from metricgate.config import FILE_NAME
 from metricgate.errors import UsageError
 from metricgate.report.document import Origin
 
-Stage = Literal["check", "train", "evaluate", "baseline", "compare", "comment", "record", "gate", "publish", "verify"]
+Stage = Literal["check", "train", "evaluate", "baseline", "compare", "comment", "record", "gate", "publish", "verify", "tune"]
 Comment = Literal["always", "on_change", "on_problem", "never"]
 
 PREFIX = "METRICGATE_INPUT_"
@@ -59,6 +59,7 @@ INPUTS: Mapping[Stage, tuple[str, ...]] = {
         "registry-username",
         "registry-password",
     ),
+    "tune": ("config", "trials", "workers", "storage", "study", "retrain", "open-pull-request", "token"),
 }
 
 T = TypeVar("T")
@@ -99,6 +100,12 @@ class Settings:
         identity: Who has to have signed.
         issuer: Who has to have said so; empty for GitHub.
         signed_in: The address of the repository whose job has to have signed; empty for that of the identity.
+        trials: How many trials a search has in all; None for as many as the configuration says.
+        workers: How many of them run at once.
+        storage: Where they are kept; a database's URL may hold a password. Never part of the object's text.
+        study: The study's name; empty for that of the configuration.
+        retrain: Whether the best parameters are trained again and judged.
+        open_pull_request: Whether a pull request proposes them.
         token: For GitHub's API; empty without one. Never part of the object's text.
         repository: ``owner/name``.
         api_url: The root of GitHub's API, which GitHub Enterprise Server has elsewhere.
@@ -142,6 +149,12 @@ class Settings:
     identity: str = ""
     issuer: str = ""
     signed_in: str = ""
+    trials: int | None = None
+    workers: int | None = None
+    storage: str = field(default="", repr=False)
+    study: str = ""
+    retrain: bool = True
+    open_pull_request: bool = False
     token: str = field(default="", repr=False)
     repository: str = ""
     api_url: str = "https://api.github.com"
@@ -216,6 +229,12 @@ def from_environment(stage: Stage, environ: Mapping[str, str]) -> Settings:
         identity=read("identity", str, ""),
         issuer=read("issuer", str, ""),
         signed_in=read("repository", str, ""),
+        trials=read("trials", _count, None),
+        workers=read("workers", _count, None),
+        storage=read("storage", str, ""),
+        study=read("study", str, ""),
+        retrain=read("retrain", _boolean, True),
+        open_pull_request=read("open-pull-request", _boolean, False),
         token=read("token", str, ""),
         repository=environ.get("GITHUB_REPOSITORY", ""),
         api_url=environ.get("GITHUB_API_URL") or "https://api.github.com",
@@ -242,6 +261,8 @@ def from_environment(stage: Stage, environ: Mapping[str, str]) -> Settings:
         mistakes.append(f"`image` has {len(settings.images)} names: should be one image, such as ghcr.io/owner/model:1.2.3")
     if stage == "verify" and (settings.public_key is None) == (not settings.identity):
         mistakes.append("either `key` or `identity` says who has to have signed")
+    if settings.open_pull_request and not (settings.token and settings.retrain):
+        mistakes.append("`open-pull-request` needs `token` and `retrain: true`: what is proposed has been judged")
     if bool(settings.registry_username) != bool(settings.registry_password):
         mistakes.append("`registry-username` and `registry-password` go together")
     if mistakes:
@@ -273,6 +294,14 @@ def _boolean(text: str) -> bool:
 
 def _number(text: str) -> int | None:
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
+
+
+def _count(text: str) -> int:
+    number = _number(text)
+    if number:
+        return number
+    message = "should be a whole number, 1 or more"
+    raise ValueError(message)
 
 
 def _artifact(text: str) -> str:

@@ -40,6 +40,7 @@ class Wanted:
 
     Attributes:
         config: The configuration file.
+        root: The repository root, where the commands run; by default the configuration's folder.
         trials: How many trials there are to be in all.
         workers: How many run at once here.
         storage: Where they are kept.
@@ -47,10 +48,12 @@ class Wanted:
         retrain: Whether the best parameters are trained again and judged.
         baseline: Runs of the present parameters, instead of training those too.
         apply: Whether the best parameters are written into the repository's file.
+        default_name: The model's name where the configuration gives none.
         heartbeat: How a database finds out that a machine is gone.
     """
 
     config: Path
+    root: Path | None = None
     trials: int | None = None
     workers: int | None = None
     storage: str | None = None
@@ -58,6 +61,7 @@ class Wanted:
     retrain: bool = True
     baseline: Path | None = None
     apply: bool = False
+    default_name: str | None = None
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
 
 
@@ -69,11 +73,13 @@ class Tuned:
         tuning: What was found.
         folder: Where ``tuning.json``, ``tuning.md`` and the trials' logs are.
         best: The best parameters.
+        file: The repository's file, with its present ones.
     """
 
     tuning: Tuning
     folder: Path
     best: Mapping[str, Value]
+    file: ParameterFile
 
 
 def tune(wanted: Wanted, *, environ: Mapping[str, str], console: Console, progress: TextIO) -> Tuned:
@@ -91,8 +97,8 @@ def tune(wanted: Wanted, *, environ: Mapping[str, str], console: Console, progre
         StageError: The search was stopped, no trial works, or a new training failed.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # everything that it would say is said here
-    root = wanted.config.parent.absolute()
-    config = config_file.load(wanted.config)
+    root = (wanted.root or wanted.config.parent).absolute()
+    config = config_file.load(wanted.config, default_name=wanted.default_name)
     section = _section(config, wanted)
     name = wanted.study or spaces.name_of(config, section)
     line, direction = spaces.command_of(config, section), spaces.direction_of(config, section)
@@ -137,7 +143,7 @@ def tune(wanted: Wanted, *, environ: Mapping[str, str], console: Console, progre
     elif wanted.retrain:
         again = Retraining(
             root=root,
-            config_name=Path(wanted.config.name),
+            config_name=wanted.config.absolute().relative_to(root),
             config=config,
             tune=section,
             folder=folder,
@@ -154,7 +160,7 @@ def tune(wanted: Wanted, *, environ: Mapping[str, str], console: Console, progre
     if wanted.apply and tuning.changed:
         run.write_text(root / parameters.check_writable(section), file.with_values(best).text)
         board.say(f"{section.params} has the best parameters now")
-    return Tuned(tuning=tuning, folder=folder, best=best)
+    return Tuned(tuning=tuning, folder=folder, best=best, file=file)
 
 
 def _section(config: Config, wanted: Wanted) -> Tune:

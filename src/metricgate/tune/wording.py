@@ -23,7 +23,9 @@ def headline(tuning: Tuning) -> str:
 
 def counts(tuning: Tuning) -> str:
     """How many trials there were, and what became of them."""
-    parts = [f"{tuning.count('complete')} got to their end", f"{tuning.count('pruned')} were pruned"]
+    parts = [f"{tuning.count('complete')} got to their end"]
+    if pruned := tuning.count("pruned"):
+        parts.append(f"{pruned} pruned")
     if failed := tuning.count("failed"):
         parts.append(f"{failed} failed")
     if running := tuning.count("running"):
