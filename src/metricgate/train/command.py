@@ -6,6 +6,7 @@ SIGHUP reach all of them; a command that runs in the main thread does so itself.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import secrets
@@ -164,6 +165,9 @@ def run(command: Command, *, console: Console, meter: Meter | None = None, watch
         raise StageError("there is no bash", expected="bash, which runs train.run and evaluate.run", fix="install bash")
     if stopped := received.first():
         raise cancelled(command, f"was not started, because metricgate was stopped by {stopped.name}")
+    if command.progress:
+        with contextlib.suppress(OSError):
+            command.progress.unlink(missing_ok=True)  # of an earlier attempt
     events: queue.SimpleQueue[Any] = queue.SimpleQueue()
     grace_s = console.grace_s if command.grace_s is None else command.grace_s
     title = command.label if command.attempt == 1 else f"{command.label}, attempt {command.attempt}"

@@ -59,15 +59,17 @@ def of(lines: Sequence[str]) -> LastWords:
     for number, line in enumerate(recent):
         prefix = match[0] if (match := _PREFIX.match(line)) else ""
         streams.setdefault(prefix, []).append((number, line[len(prefix) :]))
-    found = sorted((one for stream in streams.values() for one in _exceptions(stream)), key=lambda one: one.last)
+    found = sorted(
+        (one for stream in streams.values() for one in _exceptions(stream, last=len(recent) - 1)), key=lambda one: one.last
+    )
     closing = tuple(line[len(match[0]) :] if (match := _PREFIX.match(line)) else line for line in recent[-_CLOSING:])
     return LastWords(errors=_ending(found, recent), closing=closing)
 
 
-def _exceptions(stream: Sequence[tuple[int, str]]) -> list[_Exception]:
+def _exceptions(stream: Sequence[tuple[int, str]], *, last: int) -> list[_Exception]:
     found: list[_Exception] = []
     begun: int | None = None  # a traceback whose exception has not come yet
-    is_consequence = False
+    is_consequence = is_below_code = False
     for number, line in stream:
         if line.strip() in _JOINTS:
             is_consequence, begun = True, None
@@ -76,10 +78,11 @@ def _exceptions(stream: Sequence[tuple[int, str]]) -> list[_Exception]:
         elif begun is not None and not line.startswith((" ", "\t", "|")):
             found.append(_Exception(begun, number, line, is_consequence))
             begun, is_consequence = None, False
-        elif begun is None and _ALONE.match(line) and not is_consequence:
+        elif begun is None and _ALONE.match(line) and not is_consequence and (number == last or is_below_code):
             found.append(_Exception(number, number, line, is_consequence=False))
         elif begun is None and found and not is_consequence:
             found[-1].text += f"\n{line}"
+        is_below_code = line.startswith("  ")  # of a syntax error, which has no traceback
     return found
 
 

@@ -63,14 +63,12 @@ def read(path: Path) -> Progress | None:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would keep us waiting
     except (OSError, ValueError):
         return None
-    with os.fdopen(handle, "rb") as file:
-        try:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
-                return None
-            data = file.read(_MAX_BYTES + 1)
-        except OSError:
-            return None
-    return parse(data)
+    try:
+        return parse(os.read(handle, _MAX_BYTES + 1)) if stat.S_ISREG(os.fstat(handle).st_mode) else None
+    except OSError:
+        return None
+    finally:
+        os.close(handle)
 
 
 def parse(data: bytes) -> Progress | None:
