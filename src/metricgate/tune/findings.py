@@ -123,7 +123,7 @@ def _info(trial: FrozenTrial, tune: Tune) -> TrialInfo:
     if trial.state == TrialState.FAIL:
         why = str(trial.user_attrs.get(studies.WHY) or "lost its machine, again and again")
     else:
-        why = ""
+        why = str(trial.user_attrs.get(studies.WHY, "")) if trial.state == TrialState.PRUNED else ""
     return TrialInfo(
         number=trial.number,
         state=_STATES[trial.state],

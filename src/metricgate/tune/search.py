@@ -58,7 +58,7 @@ class Search:
     board: Board
     commit: str | None
     clock: Callable[[], datetime]
-    sweep_s: float = 5.0
+    sweep_s: float = 2.0
     _ends: float = field(default=float("inf"), init=False)
     _halt: str = field(default="", init=False)
     _failed: int = field(default=0, init=False)
@@ -173,7 +173,8 @@ class Search:
             return self.bench.run(
                 trial.number, values, report=report, stopped=lambda: self.halted, console=console, environ=claim.environ()
             )
-        except PrunedError:
+        except PrunedError as error:
+            trial.set_user_attr(studies.WHY, str(error))
             raise optuna.TrialPruned from None
         except InterruptedTrialError:
             trial.set_user_attr(studies.WHY, studies.INTERRUPTED)
@@ -198,7 +199,7 @@ class Search:
             other = "the best so far" if best.number == ended.number else f"best {numbers.plain(best.value)}"
             self.board.say(f"trial {ended.number}: {self.tune.metric} {value} after {took}; {other}")
         elif ended.state == TrialState.PRUNED:
-            self.board.say(f"trial {ended.number}: pruned at step {ended.last_step} after {took}")
+            self.board.say(f"trial {ended.number}: {why} after {took}")
         else:
             self.board.say(f"trial {ended.number} failed after {took}: it {why}")
             self._failed += 1

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metricgate.errors import InputError, MetricgateError
-from metricgate.formats import metrics_json
+from metricgate.formats import json_file, metrics_json
 from metricgate.train import command, model, run_folder
 from metricgate.train.command import Command, CommandError
 from metricgate.train.console import Console
@@ -24,7 +24,7 @@ PROGRESS_FILE = "progress.json"
 
 
 class PrunedError(Exception):
-    """The trial was ended early: others were better at the same step."""
+    """The trial leads nowhere: others were better at the same step, or it diverged; the text says which."""
 
 
 class InterruptedTrialError(Exception):
@@ -87,7 +87,8 @@ class Bench:
             The metric, finite.
 
         Raises:
-            PrunedError: ``report`` said so.
+            PrunedError: ``report`` said so, or its numbers are none any more. A sampler learns from that; from a failure it
+                learns nothing.
             InterruptedTrialError: The search ends.
             FailedError: It failed, or reported no number.
         """
@@ -123,11 +124,15 @@ class Bench:
         try:
             command.run(work, console=console, watch=watch.look)
         except CommandError as error:
-            if watch.pruned:
-                raise PrunedError from None
-            if why := stopped():
+            # The last report of a training that ended by itself may have been one to prune for.
+            if watch.pruned and not (error.status == 0 and self._final(run_dir) is not None):
+                raise PrunedError(f"pruned at step {watch.step}") from None
+            if error.kind == "nan":
+                raise PrunedError("ended: its loss is NaN") from None
+            if not watch.pruned and (why := stopped()):
                 raise InterruptedTrialError(why) from None
-            raise FailedError(error.summary.removeprefix(f"the {work.label} ")) from None
+            if not watch.pruned:
+                raise FailedError(error.summary.removeprefix(f"the {work.label} ")) from None
         except MetricgateError as error:
             raise FailedError(error.found) from None
         finally:
@@ -137,19 +142,29 @@ class Bench:
 
     def _value(self, run_dir: Path, watch: _Watch) -> float:
         """What the trial ended with: metrics.json goes before what was reported last on the way."""
-        value, file = watch.last, run_dir / metrics_json.FILE
-        if file.is_file():
-            try:
-                metrics = metrics_json.read(file)
-            except InputError as error:
-                raise FailedError(f"wrote a {metrics_json.FILE} that is none: {error.found}") from None
-            if self.metric in metrics:
-                value = metrics[self.metric].value
+        final = self._final(run_dir)
+        value = watch.last if final is None else final
         if value is None:
             raise FailedError(f"reported no `{self.metric}`, neither in {metrics_json.FILE} nor in METRICGATE_PROGRESS")
         if not math.isfinite(value):
-            raise FailedError(f"reported the {self.metric} {value}")
+            raise PrunedError(f"ended: its {self.metric} is {value}")
         return value
+
+    def _final(self, run_dir: Path) -> float | None:
+        """The metric in metrics.json; None where that says nothing about it."""
+        file = run_dir / metrics_json.FILE
+        if not file.is_file():
+            return None
+        try:
+            found = json_file.table(file).get(self.metric)
+        except InputError as error:
+            raise FailedError(f"wrote a {metrics_json.FILE} that is none: {error.found}") from None
+        value = found.get("value") if isinstance(found, Mapping) else found
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise FailedError(f"wrote no number for `{self.metric}` into {metrics_json.FILE}")
+        return float(value)
 
 
 class _Watch:
@@ -161,7 +176,7 @@ class _Watch:
         self._metric = metric
         self._report = report
         self._stopped = stopped
-        self._step = -1
+        self.step = -1
         self._seen: Progress | None = None
 
     def look(self, progress: Progress | None) -> str | None:
@@ -176,10 +191,10 @@ class _Watch:
             return None
         self.last = value
         step = step_of(progress)
-        step = self._step + 1 if step is None else step
-        if step <= self._step:  # a step's first value counts: what others are compared with at that step
+        step = self.step + 1 if step is None else step
+        if step <= self.step:  # a step's first value counts: what others are compared with at that step
             return None
-        self._step = step
+        self.step = step
         self.pruned = self._report(step, value)
         return f"was pruned at step {step}" if self.pruned else None
 
