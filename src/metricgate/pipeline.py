@@ -11,8 +11,12 @@ from metricgate.errors import UsageError
 
 if TYPE_CHECKING:
     from metricgate.custom_metrics import Importing
+    from metricgate.evaluate import Evaluator
     from metricgate.report.document import Origin, Report
     from metricgate.train import Console
+    from metricgate.train.reuse import Reused
+    from metricgate.train.run_folder import RunFolder
+    from metricgate.train.training import Reuse
 
 Stage = Literal["train", "evaluate"]
 
@@ -26,8 +30,10 @@ def produce(
     stages: Sequence[Stage] = ("train", "evaluate"),
     run_dir: Path | None = None,
     seeds: Sequence[int] | None = None,
+    recorded: Sequence[Path] | None = None,
+    model: bool | None = None,
 ) -> Path:
-    """Train and evaluate what is checked out at ``root``: one run a seed, each evaluated before the next is trained.
+    """Train and evaluate what is checked out at ``root``: one run a seed, each evaluated as soon as it is there.
 
     Args:
         root: The repository root, where the commands run.
@@ -37,6 +43,8 @@ def produce(
         stages: Both, or one of them alone.
         run_dir: Where the runs go; by default ``.metricgate/runs/<commit>`` under ``root``.
         seeds: Instead of those of the configuration.
+        recorded: Folders of recorded runs, one of which may take the place of a training; by default those of this checkout.
+        model: Whether a run that is not trained again needs its model all the same; by default where there is one.
 
     Returns:
         The folder with one run folder per seed.
@@ -48,33 +56,73 @@ def produce(
     """
     from metricgate import config_file, workspace
     from metricgate.evaluate import Evaluator, evaluate
-    from metricgate.train import Trainer
+    from metricgate.train import Trainer, equipment
+    from metricgate.train.checkpoints import Shelf
     from metricgate.train.training import seeds_of
 
     root = root.absolute()
     loaded = config_file.load(root / config)
     state = workspace.look(root)
     folder = (run_dir or workspace.runs_folder(root, state)).absolute()
-    if "train" not in stages:
-        evaluate(loaded, root=root, run_dir=folder, environ=environ, console=console, seeds=seeds)
-        return folder
-    trainer = Trainer(
-        config=loaded,
-        root=root,
-        run_dir=folder,
-        seeds=seeds_of(loaded, seeds),
-        commit=state.commit,
-        environ=environ,
-        console=console,
-        clock=workspace.now,
-    )
-    evaluator = Evaluator(config=loaded, root=root, environ=environ, console=console)
-    for number, seed in enumerate(trainer.seeds, start=1):
-        console.say(f"seed {seed} ({number} of {len(trainer.seeds)})")
-        trained = trainer.train(seed)
-        if "evaluate" in stages or loaded.evaluate is None:  # then the training wrote all there is: only collect it
-            evaluator.evaluate(trained)
+    kept = workspace.kept_folder(root, environ)
+    wanted = seeds_of(loaded, seeds)
+    with equipment.ready(
+        loaded, root=root, kept=kept, folder=folder, seeds=len(wanted), environ=environ, console=console
+    ) as here:
+        environ = here.environ
+        on_gpus = {**environ, **here.claim.environ()}
+        if "train" not in stages:
+            evaluate(loaded, root=root, run_dir=folder, environ=on_gpus, console=console, seeds=seeds)
+            return folder
+        evaluator = Evaluator(config=loaded, root=root, environ=on_gpus, console=console)
+        trainer = Trainer(
+            config=loaded,
+            root=root,
+            run_dir=folder,
+            seeds=wanted,
+            commit=state.commit,
+            environ=environ,
+            console=console,
+            clock=workspace.now,
+            shelf=Shelf.of(loaded.train, root=root, kept=kept, environ=environ),
+            content=state.content,
+            claim=here.claim,
+            reuse=_reuse(evaluator, root, recorded=recorded, commit=state.commit, model=model),
+            fetched=here.fetched,
+        )
+        for trained in trainer.runs():
+            if "evaluate" in stages or loaded.evaluate is None:  # then the training wrote all there is: only collect it
+                evaluator.evaluate(trained)
     return folder
+
+
+def _reuse(
+    evaluator: Evaluator, root: Path, *, recorded: Sequence[Path] | None, commit: str | None, model: bool | None
+) -> Reuse:
+    """What takes a recorded run of the same training instead of training again."""
+    from metricgate import workspace
+    from metricgate.baseline import commands
+    from metricgate.train import reuse
+
+    config = evaluator.config
+    folders = (root / workspace.RUNS,) if recorded is None else tuple(recorded)
+    needed = config.model is not None if model is None else model
+    models = commands.models(config, root=root)
+
+    def take(training: str, into: RunFolder) -> Reused | None:
+        wanted = reuse.Wanted(
+            name=config.name, training=training, seed=into.seed, evaluation=evaluator.fingerprint, model=needed
+        )
+        return reuse.take(
+            wanted,
+            folders=folders,
+            into=into,
+            commit=commit,
+            collect=evaluator.collect,
+            fetch=models.fetch_model if models else None,
+        )
+
+    return take
 
 
 def compare(

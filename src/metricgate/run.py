@@ -75,6 +75,7 @@ class Resources(_Document):
     gpu_peak_memory_bytes: int | None = None
     gpu_utilisation: FiniteFloat | None = None
     energy_wh: FiniteFloat | None = None
+    gpu_s: FiniteFloat | None = None
     cpu_s: FiniteFloat | None = None
     peak_memory_bytes: int | None = None
 

@@ -1,5 +1,7 @@
 """Training: a run folder per seed, each with its model, whatever the command does."""
 
+import ast
+import contextlib
 import io
 import json
 import os
@@ -50,6 +52,7 @@ def start(
     seeds: Sequence[int] | None = None,
     commit: str | None = "c0ffee",
     output: io.BytesIO | None = None,
+    content: str | None = None,
 ) -> tuple[Path, ...]:
     return train.train(
         config,
@@ -57,6 +60,7 @@ def start(
         run_dir=root / "runs",
         seeds=seeds,
         commit=commit,
+        content=content,
         environ=os.environ,
         console=train.Console(output=output or io.BytesIO(), progress=io.StringIO(), grace_s=0.5),
         clock=lambda: NOON,
@@ -166,8 +170,9 @@ class TestVariables:
         )
         output = io.BytesIO()
         (folder,) = start(root, configured(), output=output)
-        expected = [str(folder), str(root / "runs" / ".checkpoints" / "seed-0"), str(root / "outputs" / "model.bin")]
-        assert str(expected) in output.getvalue().decode()
+        run, checkpoints, model = ast.literal_eval(output.getvalue().decode().splitlines()[1])
+        assert (run, model) == (str(folder), str(root / "outputs" / "model.bin"))
+        assert Path(checkpoints).is_absolute()
 
     def test_without_a_model_there_is_none(self, root: Path) -> None:
         (root / "train.py").write_text("import os; assert 'METRICGATE_MODEL' not in os.environ")
@@ -228,24 +233,32 @@ model.write_text("done")
     def test_start_a_killed_training_again_with_its_checkpoints(self, root: Path) -> None:
         (root / "train.py").write_text(self.CRASHING)
         output = io.BytesIO()
-        (folder,) = start(root, configured(retries=2), output=output)
+        (folder,) = start(root, configured(retries=2, backoff="1s"), output=output)
         assert output.getvalue().decode().splitlines() == ["starting at 0", "starting at 1", "starting at 2"]
         assert (folder / "train.log").read_bytes() == output.getvalue()
-        assert not (root / "runs" / ".checkpoints").exists()
+        assert not list(root.rglob("epoch"))
 
     def test_end(self, root: Path) -> None:
         (root / "train.py").write_text(self.CRASHING)
         with pytest.raises(CommandError, match="SIGKILL"):
-            start(root, configured(retries=1))
-        assert (root / "runs" / ".checkpoints" / "seed-0" / "epoch").read_text() == "2"
+            start(root, configured(retries=1, backoff="1s"))
+        assert [file.read_text() for file in root.rglob("epoch")] == ["2"]
 
-    def test_a_new_training_starts_without_the_checkpoints_of_a_failed_one(self, root: Path) -> None:
+    def test_a_training_of_unknown_code_starts_without_the_checkpoints_of_a_failed_one(self, root: Path) -> None:
         (root / "train.py").write_text(self.CRASHING)
         output = io.BytesIO()
         for _ in range(2):
             with pytest.raises(CommandError):
                 start(root, configured(), output=output)
         assert output.getvalue().decode().splitlines() == ["starting at 0", "starting at 0"]
+
+    def test_a_new_job_goes_on_where_one_of_the_same_commit_failed(self, root: Path) -> None:
+        (root / "train.py").write_text(self.CRASHING)
+        output = io.BytesIO()
+        for content in ("c0ffee", "c0ffee", "another", "c0ffee"):
+            with contextlib.suppress(CommandError):
+                start(root, configured(), output=output, content=content)
+        assert output.getvalue().decode().splitlines() == [f"starting at {epoch}" for epoch in (0, 1, 0, 2)]
 
     def test_are_not_for_mistakes(self, root: Path) -> None:
         (root / "train.py").write_text("print('once')\nraise ValueError('wrong shape')")
@@ -260,10 +273,11 @@ model.write_text("done")
             run='state="$METRICGATE_CHECKPOINT_DIR/crashed"; echo once; '
             'test -e "$state" || { touch "$state"; kill -9 $$; }; echo again; exec sleep 1000',
             retries=5,
-            timeout="2s",
+            backoff="1s",
+            timeout="4s",
         )
         output = io.BytesIO()
-        with pytest.raises(CommandError, match="took longer than 2s"):
+        with pytest.raises(CommandError, match="took longer than 4s"):
             start(root, config, output=output)
         assert output.getvalue() == b"once\nonce\nagain\n"
 
@@ -301,3 +315,43 @@ class TestRunFolder:
         with pytest.raises(UsageError, match="something else than a run"):
             start(root, configured())
         assert (elsewhere / "run.json").exists()
+
+
+class TestSeedsAtOnce:
+    # Each waits until the other one runs too, so one after another would take for ever.
+    TOGETHER = """\
+import os, pathlib, time
+seed = int(os.environ["METRICGATE_SEED"])
+pathlib.Path(f"running-{seed}").touch()
+while not pathlib.Path(f"running-{1 - seed}").exists():
+    time.sleep(0.01)
+pathlib.Path(os.environ["METRICGATE_MODEL"]).write_text(f"weights of seed {seed}")
+"""
+
+    def test_are_trained_together_each_with_its_own_model(self, root: Path) -> None:
+        (root / "train.py").write_text(self.TOGETHER)
+        folders = start(root, configured(parallel=2, seeds=[0, 1], timeout="60s"))
+        assert [(folder / "model").read_text() for folder in folders] == ["weights of seed 0", "weights of seed 1"]
+        assert [record(folder).seed for folder in folders] == [0, 1]
+        assert not (root / "runs" / ".models").exists()
+
+    def test_one_that_fails_leaves_the_others_and_is_named(self, root: Path) -> None:
+        (root / "train.py").write_text(TRAINER + "assert seed != '1', 'wrong shape'\n")
+        with pytest.raises(StageError, match=r"1 of 3 seeds failed\n(.|\n)*AssertionError: wrong shape") as raised:
+            start(root, configured(parallel=3, seeds=[0, 1, 2]))
+        assert "metricgate train --seeds 1" in raised.value.fix
+        assert [(root / "runs" / f"seed-{seed}" / "run.json").exists() for seed in range(3)] == [True, False, True]
+
+    def test_that_all_write_to_one_place_are_told_which_line_is_missing(self, root: Path) -> None:
+        (root / "outputs").mkdir()
+        (root / "train.py").write_text("open('outputs/model.bin', 'w').write('weights')\n")
+        with pytest.raises(StageError, match="left no model where it was told to") as raised:
+            start(root, configured(parallel=2, seeds=[0, 1]))
+        assert 'model.save(os.environ["METRICGATE_MODEL"])' in str(raised.value)
+
+
+def test_what_keras_is_told(root: Path) -> None:
+    line = 'printf "%s," $METRICGATE_KERAS_PRECISION $METRICGATE_KERAS_XLA ${METRICGATE_KERAS_DETERMINISTIC-none}; echo'
+    output = io.BytesIO()
+    start(root, configured(run=line, model=None, keras={"precision": "mixed_bfloat16", "xla": False}), output=output)
+    assert output.getvalue() == b"mixed_bfloat16,0,none,\n"

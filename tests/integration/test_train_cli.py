@@ -42,7 +42,8 @@ def test_the_run_folder_is_on_standard_output_and_everything_else_on_standard_er
     commit = git(repository, "rev-parse", "HEAD")
     assert done.returncode == 0
     assert done.stdout == f"{repository / '.metricgate' / 'runs' / commit[:7]}\n"
-    assert done.stderr.splitlines() == [
+    told = [line for line in done.stderr.splitlines() if "GPU" not in line]  # whether there is one is the machine's business
+    assert told == [
         "metricgate: seed 0 (1 of 2)",
         "training",
         "metricgate: seed 1 (2 of 2)",

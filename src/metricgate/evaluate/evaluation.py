@@ -127,14 +127,16 @@ class Evaluator:
             line=evaluate.run,
             label=f"evaluation of seed {folder.seed}",
             cwd=self.root,
-            environ=folder.variables(self.environ, model_path=model.path if model else None),
+            environ=folder.variables(self.environ, model_path=model.path if model else None, checkpoints=folder.checkpoints),
             log=folder.path / run_folder.EVALUATE_LOG,
             timeout_s=evaluate.timeout,
+            progress=folder.progress,
         )
         try:
             return command.run(work, console=self.console)
         finally:
             folder.discard_checkpoints()
+            folder.progress.unlink(missing_ok=True)
 
 
 def evaluate(

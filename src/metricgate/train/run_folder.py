@@ -13,6 +13,7 @@ from metricgate.train import command, model
 
 TRAIN_LOG = "train.log"
 EVALUATE_LOG = "evaluate.log"
+PROGRESS = ".progress.json"
 
 _OURS = frozenset({runs.RUN_FILE, TRAIN_LOG, EVALUATE_LOG})
 _NAME = re.compile(r"seed-(\d{1,9})")
@@ -39,8 +40,13 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """Survives the retries of a training, and goes when the run is there."""
+        """Where nothing has to survive the stage: that of an evaluation."""
         return self.path.parent / _CHECKPOINTS / self.path.name
+
+    @property
+    def progress(self) -> Path:
+        """Where a command may say how far it is."""
+        return self.path / PROGRESS
 
     def make(self) -> None:
         """Make the folder, empty; a run that was there before is replaced whole.
@@ -56,24 +62,23 @@ class RunFolder:
                 fix="choose another folder with --run-dir, or move away what is there",
             )
         model.remove(self.path)
-        model.remove(self.checkpoints)
         self.path.mkdir(parents=True)
-        self.checkpoints.mkdir(parents=True)
 
     def discard_checkpoints(self) -> None:
-        """Free the disk once the run is there."""
+        """Free the disk."""
         model.remove(self.checkpoints)
         parent = self.checkpoints.parent
         if parent.is_dir() and not any(parent.iterdir()):
             parent.rmdir()
 
-    def variables(self, environ: Mapping[str, str], *, model_path: Path | None) -> dict[str, str]:
+    def variables(self, environ: Mapping[str, str], *, model_path: Path | None, checkpoints: Path) -> dict[str, str]:
         """The environment that the user's commands get."""
         variables = {
             **command.inherited(environ),
             "METRICGATE_RUN_DIR": str(self.path),
             "METRICGATE_SEED": str(self.seed),
-            "METRICGATE_CHECKPOINT_DIR": str(self.checkpoints),
+            "METRICGATE_CHECKPOINT_DIR": str(checkpoints),
+            "METRICGATE_PROGRESS": str(self.progress),
         }
         # One of an outer run would lead to another model.
         variables.pop("METRICGATE_MODEL", None)

@@ -1,27 +1,34 @@
-"""Trains the model of a configuration, one seed after another, and keeps a run of each."""
+"""Trains the model of a configuration, a run for each seed: one after another, at the same time, or on other machines."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from metricgate import run as runs
 from metricgate.config import Config
-from metricgate.errors import UsageError
-from metricgate.run import Fingerprints, Resources, RunRecord, Times
-from metricgate.train import command, digest, environment, inputs, run_folder
-from metricgate.train.command import Command, CommandError, Usage
-from metricgate.train.console import Console, duration
-from metricgate.train.model import ModelPath
+from metricgate.errors import MetricgateError, StageError, UsageError
+from metricgate.train import checkpoints, command, retrying, run_folder
+from metricgate.train.checkpoints import Shelf, Unfinished
+from metricgate.train.console import Console
+from metricgate.train.gpu.claims import Claim
+from metricgate.train.gpu.meter import GpuMeter
+from metricgate.train.known import Known
+from metricgate.train.model import KEPT_AS, ModelPath
+from metricgate.train.one_run import OneRun
 from metricgate.train.run_folder import RunFolder
-from metricgate.train_config import Train
+
+if TYPE_CHECKING:
+    from metricgate.train.reuse import Reused
 
 Clock = Callable[[], datetime]
+Reuse = Callable[[str, RunFolder], "Reused | None"]
+"""Makes a run of a recorded one, given the fingerprint of its training; None where none is recorded."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,11 @@ class Trainer:
         environ: The environment that the commands inherit.
         console: Where output and progress go.
         clock: Says when a run began; times zone aware.
+        shelf: Where unfinished trainings lie.
+        content: What is checked out, for finding them again; None begins each training anew.
+        claim: The GPUs that the trainings get.
+        reuse: Takes a recorded run of the same training instead; None trains in any case.
+        fetched: The digest of the data set that ``train.fetch`` fetched.
     """
 
     config: Config
@@ -50,6 +62,11 @@ class Trainer:
     environ: Mapping[str, str]
     console: Console
     clock: Clock
+    shelf: Shelf
+    content: str | None = None
+    claim: Claim = field(default_factory=Claim)
+    reuse: Reuse | None = None
+    fetched: str | None = None
 
     def __post_init__(self) -> None:
         if not self.seeds:
@@ -57,45 +74,103 @@ class Trainer:
         run_folder.check_unmixed(self.run_dir, seeds=self.seeds, commit=self.commit)
         self.model  # noqa: B018 - a wrong path should not be found out after hours of training
 
-    def train(self, seed: int) -> RunFolder:
+    def runs(self) -> Iterator[RunFolder]:
+        """Train every seed; each run as soon as it is there, where one is trained after another.
+
+        Raises:
+            CommandError: A training failed; those before it are done, and so are those at the same time.
+            MetricgateError: As ``train``.
+        """
+        train = self.config.train
+        if train is not None and train.launcher != "local":
+            from metricgate.train import remote
+
+            yield from whole(remote.runs(self, train))
+        elif train is not None and train.parallel > 1 and len(self.seeds) > 1:
+            yield from self._at_once(train.parallel)
+        else:
+            for number, seed in enumerate(self.seeds, start=1):
+                self.console.say(f"seed {seed} ({number} of {len(self.seeds)})")
+                yield self.train(seed)
+
+    def train(self, seed: int, *, claim: Claim | None = None, private: bool = False) -> RunFolder:
         """Train one seed; its run folder has the model and a ``run.json`` of stage ``trained`` afterwards.
+
+        Args:
+            seed: The seed.
+            claim: Its GPUs; by default all of them.
+            private: Let it write its model to a place of its own, since others train at the same time.
 
         Raises:
             CommandError: The command failed.
             StageError: It left no model.
             UsageError: The run folder holds something else than a run.
         """
-        data, _ = self._data_digest, self._inputs_digest
+        known, train = self.known, self.config.train
+        if reused := self.reused(seed):
+            return reused
+        with self.unfinished(seed) as unfinished:
+            folder = RunFolder.of(self.run_dir, seed=seed)
+            folder.make()
+            one = self.begin(folder, unfinished, private=private)
+            if train is None:
+                return one.end(None, gpu=None, known=known, commit=self.commit)
+            claim = claim or self.claim
+            environ = {**self.environ, **claim.environ()}
+            meter = GpuMeter(claim)
+            usage = retrying.run(
+                one.command(train, root=self.root, environ=environ),
+                retries=train.retries,
+                backoff_s=train.backoff,
+                console=self.console,
+                meter=meter,
+            )
+            made = one.end(usage, gpu=meter.usage, known=known, commit=self.commit)
+            unfinished.finish()
+            return made
+
+    def reused(self, seed: int) -> RunFolder | None:
+        """The run of a seed, made of a recorded one of the same training; None where it has to be trained."""
+        if self.reuse is None or self.known.inputs is None:
+            return None
+        training = self.known.training(self.known.manifest.result())
         folder = RunFolder.of(self.run_dir, seed=seed)
-        folder.make()
-        if self.model and self._starts_without_model:
-            self.model.remove()  # a training must not find the model of another seed where it starts without one
-        before = self.model.snapshot() if self.model else ()
-        started = self.clock()
-        manifest = self._manifest  # read while the training runs
-        usage = self._run(folder, self.config.train) if self.config.train else None
-        model_digest = self.model.keep(folder.path, before=before if usage else None) if self.model else None
-        found = manifest.result()
-        record = RunRecord(
-            stage="trained",
-            name=self.config.name,
-            commit=self.commit,
-            seed=seed,
-            times=Times(started=_rfc3339(started), train_s=round(usage.wall_s, 3) if usage else None),
-            resources=Resources(
-                gpu=environment.gpu_names(found),
-                cpu_s=round(usage.cpu_s, 3) if usage else None,
-                peak_memory_bytes=usage.peak_memory_bytes if usage else None,
-            ),
-            fingerprints=Fingerprints(
-                data=data, training=self._training_digest(found), environment=environment.fingerprint(found)
-            ),
-            model_digest=model_digest,
-            environment=found,
-        )
-        runs.write_record(folder.path, record)
-        folder.discard_checkpoints()
+        taken = self.reuse(training, folder) if training else None
+        if taken is None:
+            return None
+        self.console.say(f"seed {seed}: {taken.told}")
+        if self.model and taken.record.model_digest and (folder.path / KEPT_AS).exists():
+            self.model.put_back(folder.path, expected=taken.record.model_digest)
         return folder
+
+    def unfinished(self, seed: int) -> contextlib.AbstractContextManager[Unfinished]:
+        """What an earlier job left of the training of a seed."""
+        train = self.config.train
+        key = checkpoints.key(
+            self.config.name,
+            content=self.content or str(self.run_dir),
+            seed=seed,
+            identity=train.identity if train else {},
+            data=self.known.data,
+            inputs=self.known.inputs,
+            parameters=self.known.parameters,
+        )
+        timeout_s = train.timeout if train else 0.0
+        return self.shelf.open(key, console=self.console, timeout_s=timeout_s, fresh=self.content is None)
+
+    def begin(self, folder: RunFolder, unfinished: Unfinished, *, private: bool, again: bool = False) -> OneRun:
+        """Make room for the model of a seed, whose run folder is empty."""
+        if self.model and self._starts_without_model and not private:
+            self.model.remove()  # a training must not find the model of another seed where it starts without one
+        return OneRun.begin(
+            self.config,
+            folder,
+            shared=self.model,
+            private=private,
+            checkpoints=unfinished.path,
+            started=self.clock(),
+            again=again,
+        )
 
     @cached_property
     def model(self) -> ModelPath | None:
@@ -103,60 +178,62 @@ class Trainer:
         return ModelPath.of(self.config.model, root=self.root) if self.config.model else None
 
     @cached_property
+    def known(self) -> Known:
+        """What is known of the training."""
+        return Known(config=self.config, root=self.root, environ=self.environ, fetched=self.fetched).look()
+
+    @cached_property
     def _starts_without_model(self) -> bool:
         # Asked before the first training: a checkout that brings a model along wants it to be there each time.
         return self.model is not None and self.config.train is not None and not self.model.path.exists()
 
-    def _training_digest(self, manifest: Mapping[str, Any]) -> str | None:
-        train = self.config.train
-        if train is None or self._inputs_digest is None:
-            return None
-        packages = environment.fingerprint(manifest)
-        return digest.of_texts([train.run, self._inputs_digest, self._data_digest or "", packages or ""])
+    def _at_once(self, parallel: int) -> Iterator[RunFolder]:
+        """Train several seeds at a time, each with GPUs of its own; then all runs, by the order of the seeds."""
+        self.known  # noqa: B018 - read once, before there are threads
+        claims = self.claim.split(min(parallel, len(self.seeds)))
+        self.console.say(f"{len(self.seeds)} seeds, {len(claims)} at a time")
+        free = list(claims)
+        with command.signals(), ThreadPoolExecutor(max_workers=len(claims), thread_name_prefix="seed") as pool:
 
-    @cached_property
-    def _inputs_digest(self) -> str | None:
-        # Read before the first training, which may write into the same folders.
-        patterns = self.config.train.inputs if self.config.train else ()
-        return digest.of_files(inputs.matches(patterns, root=self.root, key="train.inputs")) if patterns else None
+            def one(seed: int) -> RunFolder:
+                mine = free.pop()  # there are as many as threads
+                try:
+                    return self.train(seed, claim=mine, private=True)
+                finally:
+                    free.append(mine)
 
-    @cached_property
-    def _data_digest(self) -> str | None:
-        patterns = self.config.train.data if self.config.train else ()
-        return digest.of_files(inputs.matches(patterns, root=self.root, key="train.data")) if patterns else None
+            futures = {seed: pool.submit(one, seed) for seed in self.seeds}
+        yield from whole({seed: _outcome(future) for seed, future in futures.items()})
 
-    @cached_property
-    def _manifest(self) -> Future[dict[str, Any]]:
-        stage = self.config.train or self.config.evaluate
-        line = stage.run if stage else ""
-        pool = ThreadPoolExecutor(max_workers=1)
-        future = pool.submit(environment.manifest, line, cwd=self.root, environ=command.inherited(self.environ))
-        pool.shutdown(wait=False)
-        return future
 
-    def _run(self, folder: RunFolder, train: Train) -> Usage:
-        total = Usage(0.0, 0.0, 0)
-        for attempt in range(train.retries + 1):
-            work = Command(
-                line=train.run,
-                label=f"training of seed {folder.seed}",
-                cwd=self.root,
-                environ=folder.variables(self.environ, model_path=self.model.path if self.model else None),
-                log=folder.path / run_folder.TRAIN_LOG,
-                timeout_s=train.timeout,
-                spent_s=total.wall_s,
-            )
-            try:
-                return total + command.run(work, console=self.console)
-            except CommandError as error:
-                total += error.usage
-                if not error.crashed or attempt == train.retries or total.wall_s >= train.timeout:
-                    raise
-                self.console.say(
-                    f"{error.summary} after {duration(error.usage.wall_s)}; starting it again "
-                    f"(retry {attempt + 1} of {train.retries}, METRICGATE_CHECKPOINT_DIR is kept)"
-                )
-        raise AssertionError  # the last attempt returned or raised
+def _outcome(future: Future[RunFolder]) -> RunFolder | MetricgateError:
+    error = future.exception()
+    if error is None:
+        return future.result()
+    if isinstance(error, MetricgateError):
+        return error
+    raise error
+
+
+def whole(made: Mapping[int, RunFolder | MetricgateError]) -> Sequence[RunFolder]:
+    """The runs of all seeds: one that failed is never left out quietly.
+
+    Raises:
+        MetricgateError: That of the seed that failed, or one that names all of them.
+    """
+    errors = {seed: outcome for seed, outcome in made.items() if isinstance(outcome, MetricgateError)}
+    if not errors:
+        return [outcome for outcome in made.values() if isinstance(outcome, RunFolder)]
+    first = next(iter(errors.values()))
+    if len(made) == 1:
+        raise first
+    good = ", ".join(str(seed) for seed in made if seed not in errors)
+    missing = ",".join(map(str, errors))
+    raise StageError(
+        "\n".join([f"{len(errors)} of {len(made)} seeds failed", *map(str, errors.values())]),
+        expected="a run of every seed: a mean over those that went well would flatter the change",
+        fix=f"the runs of seeds {good} are there; train the others: metricgate train --seeds {missing}" if good else "",
+    ) from first
 
 
 def train(
@@ -169,8 +246,10 @@ def train(
     clock: Clock,
     seeds: Sequence[int] | None = None,
     commit: str | None = None,
+    shelf: Shelf | None = None,
+    content: str | None = None,
 ) -> tuple[Path, ...]:
-    """Train every seed, one after another; the arguments are those of ``Trainer``.
+    """Train every seed, with no GPU and nothing recorded; the arguments are those of ``Trainer``.
 
     Returns:
         The run folders.
@@ -187,8 +266,10 @@ def train(
         environ=environ,
         console=console,
         clock=clock,
+        shelf=shelf or Shelf.of(config.train, root=root.absolute(), kept=run_dir.absolute() / ".unfinished", environ=environ),
+        content=content,
     )
-    return tuple(trainer.train(seed).path for seed in trainer.seeds)
+    return tuple(folder.path for folder in trainer.runs())
 
 
 def seeds_of(config: Config, seeds: Sequence[int] | None) -> tuple[int, ...]:
@@ -206,7 +287,3 @@ def seeds_of(config: Config, seeds: Sequence[int] | None) -> tuple[int, ...]:
             fix="--seeds 0,1,2",
         )
     return tuple(seeds)
-
-
-def _rfc3339(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
