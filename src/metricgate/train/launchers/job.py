@@ -1,8 +1,8 @@
 """What is handed to an engine that trains on other machines, and what the engine says about it.
 
 The runner and the nodes share a file system. In the job's folder there, ``job.json`` says what to run, and each node leaves
-files for each task: ``<seed>-<node>.start.json`` when it begins and ``<seed>-<node>.result.json`` when it has ended. Those decide
-what became of a training; the engine's word is asked for when they are missing.
+files for each task: ``<seed>-<node>.start.json`` when it begins and ``<seed>-<node>.result.json`` when it has ended. Those
+decide what became of a training; the engine's word is asked for when they are missing.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from metricgate.train.launchers import worker
 
 JOB_FILE = "job.json"
 WORKER_FILE = "worker.py"
+_FILES = (WORKER_FILE, "cluster.py")
 PYTHON = "python3"
 """The node's own interpreter, found on its PATH; 3.8 or newer."""
 _KEY = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,50}[a-z0-9])?")
@@ -33,8 +34,8 @@ class Task:
 
     Attributes:
         seed: The seed.
-        environ: What it needs beyond the node's own environment: METRICGATE_RUN_DIR and the like, all on the shared file system.
-            No secrets: it is written into a file.
+        environ: What it needs beyond the node's own environment: METRICGATE_RUN_DIR and the like, all on the shared file
+            system. No secrets: it is written into a file.
         log: Where the output of its first node goes, on the shared file system.
     """
 
@@ -90,8 +91,8 @@ class Job:
     def command(self, seed: int) -> tuple[str, ...]:
         """What each node of a task runs. Its exit code is that of the user's line, or 128 + a signal's number.
 
-        Where there are several, the worker must learn which one it is: from Slurm's own variables, or from METRICGATE_CLUSTER_HOSTS
-        (the names of all, by comma, in order) and METRICGATE_CLUSTER_RANK or JOB_COMPLETION_INDEX.
+        Where there are several, the worker must learn which one it is: from Slurm's own variables, or from
+        METRICGATE_CLUSTER_HOSTS (the names of all, by comma, in order) and METRICGATE_CLUSTER_RANK or JOB_COMPLETION_INDEX.
         """
         return (PYTHON, str(self.folder / WORKER_FILE), str(self.folder / JOB_FILE), str(seed))
 
@@ -131,7 +132,8 @@ class Job:
         }
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(worker.__file__, self.folder / WORKER_FILE)
+            for file in _FILES:
+                shutil.copyfile(Path(__file__).with_name(file), self.folder / file)
             runs.write_text(self.folder / JOB_FILE, json.dumps(document, indent=2, sort_keys=True) + "\n")
         except OSError as error:
             raise StageError(

@@ -1,16 +1,16 @@
 """Runs one task of a job on a node, by the node's own Python: ``python3 worker.py job.json SEED`` (or ``@INDEX``).
 
-This file is copied into the job's folder and stands alone: the standard library of Python 3.8, nothing else. It says that it has
-begun, tells the training which of the nodes this is, keeps its output, its time limit and its signals, leaves none of its
-processes behind, and writes what became of it.
+This file and ``cluster.py`` are copied into the job's folder and need the standard library of Python 3.8, nothing else. It says
+that it has begun, tells the training which of the nodes this is, keeps its output, its time limit and its signals, leaves none
+of its processes behind, and writes what became of it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
-import re
 import shutil
 import signal
 import socket
@@ -18,19 +18,348 @@ import subprocess
 import sys
 import threading
 import time
-import zlib
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+if __package__:
+    from metricgate.train.launchers import cluster
+else:  # on a node, beside this file; another version of metricgate that is installed there has no say
+    import cluster  # type: ignore[import-not-found,no-redef]
 
 SCHEMA = "metricgate.job/1"
 BASH_OPTIONS = ("--noprofile", "--norc", "-e", "-o", "pipefail", "-c")
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-HEAD_BYTES = 64000000
-TAIL_BYTES = 1000000
-TICK_S = 1.0
-FLUSH_S = 2.0
-OTHERS_S = 5.0
-KILL_S = 5.0
-FIRST_PORT, PORTS = 20000, 10000
-NODES_AT_MOST = 1024
+HEAD_BYTES, TAIL_BYTES = 64_000_000, 1_000_000
+TICK_S, FLUSH_S, LOOK_S, KILL_S, POLL_S = 0.5, 1.0, 2.0, 5.0, 0.05
 # Secrets of metricgate's actions; an engine that brings the runner's environment along must not bring them to the training.
 NOT_PASSED_ON = "METRICGATE_INPUT_"
+# Only the first node's model, metrics and progress count; the others' go where they overwrite nothing.
+OF_FIRST_NODE = ("METRICGATE_RUN_DIR", "METRICGATE_MODEL", "METRICGATE_PROGRESS")
+
+
+class Log:
+    """A log file on a shared file system: appended to, flushed where the runner can see it, bounded in size."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self._room = HEAD_BYTES - os.fstat(self._file).st_size
+        self._tail: deque[bytes] = deque()
+        self._tail_bytes = 0
+        self._left_out = 0
+        self._flushed = 0.0
+        self.written = time.monotonic()
+
+    def write(self, data: bytes) -> None:
+        """Append; past the size that is kept, only the last of it, at the end."""
+        self.written = time.monotonic()
+        if self._room > 0:
+            self._room -= len(data)
+            self._keep(data)
+            if self._room <= 0:
+                self._keep(b"\n[metricgate: the log is full; its end will follow]\n")
+        else:
+            self._tail.append(data)
+            self._tail_bytes += len(data)
+            while self._tail_bytes - len(self._tail[0]) >= TAIL_BYTES:
+                gone = len(self._tail.popleft())
+                self._tail_bytes -= gone
+                self._left_out += gone
+
+    def flush(self) -> None:
+        """Send off what network file systems would hold back for half a minute."""
+        with contextlib.suppress(OSError):
+            os.fsync(self._file)
+
+    def close(self) -> None:
+        """Append what was held back."""
+        if self._left_out:
+            self._keep(f"[metricgate: {self._left_out:,} bytes left out here]\n".encode())
+        self._keep(b"".join(self._tail))
+        self.flush()
+        os.close(self._file)
+
+    def _keep(self, data: bytes) -> None:
+        # A full disk costs the log, not the training: nobody reading the pipe would stop it for ever.
+        with contextlib.suppress(OSError):
+            while data:
+                data = data[os.write(self._file, data) :]
+
+
+class Worker:
+    """One node of one task."""
+
+    def __init__(self, job: Mapping[str, Any], task: Mapping[str, Any], folder: Path) -> None:
+        self.job = job
+        self.task = task
+        self.folder = folder
+        self.events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+        self.reason, self.detail = "", ""  # why the training was ended, if it did not end by itself
+        self.engine_told_all = "SLURM_STEP_ID" in os.environ
+        self.continued = 0.0
+        self.kill_at = float("inf")
+        self.attempt, self.spent_s = 1, 0.0
+        self.kills = _kernel_kills()
+        self.here = cluster.Place(0, ("",), 0)
+
+    def run(self) -> int:
+        """Run the training to its end; the exit code for the engine."""
+        for number in PASSED_ON:
+            signal.signal(number, lambda received, _: self.events.put(("signal", received)))
+        signal.signal(signal.SIGCONT, self._on_continue)
+        try:
+            self.here = cluster.place(os.environ, nodes=self.job["nodes"], name=f"{self.job['key']}:{self.task['seed']}")
+        except cluster.ClusterError as error:
+            return self._not_started(str(error))
+        self._begin()
+        bash = shutil.which("bash")
+        if bash is None:
+            return self._not_started("there is no bash on this machine")
+        if not Path(self.job["cwd"]).is_dir():
+            return self._not_started(f"this machine has no folder {self.job['cwd']}: it does not share it with the runner")
+        try:
+            log = Log(Path(self.task["logs"][self.here.rank]))
+        except OSError as error:
+            return self._not_started(f"its log can't be written: {error}")
+        began = time.monotonic()
+        if self.attempt > 1:
+            log.write(f"[metricgate: attempt {self.attempt}, on {socket.gethostname()}]\n".encode())
+        try:
+            process = subprocess.Popen(  # noqa: S603 - running the user's command is what this is for
+                [bash, *BASH_OPTIONS, self.job["line"]],
+                cwd=self.job["cwd"],
+                env=self._environ(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            return self._not_started(f"it can't be started: {error}")
+        lifeline = _guard(process.pid, self.job["grace_s"])
+        pump = threading.Thread(target=_pump, args=(process, log), daemon=True)
+        pump.start()
+        threading.Thread(target=_wait, args=(process.pid, self.events), daemon=True).start()
+        status, used = self._until_exit(process.pid, log, began)
+        _end(process.pid, told=bool(self.reason), grace_s=self.job["grace_s"])
+        os.write(lifeline, b"x")
+        pump.join(timeout=KILL_S)
+        log.close()
+        unit = 1 if sys.platform == "darwin" else 1024
+        return self._ended(
+            status, wall_s=time.monotonic() - began, cpu_s=used.ru_utime + used.ru_stime, peak=used.ru_maxrss * unit
+        )
+
+    def _on_continue(self, _number: int, _frame: object) -> None:
+        self.continued = time.monotonic()
+
+    def _file(self, kind: str, rank: int) -> Path:
+        return self.folder / f"{self.task['seed']}-{rank}.{kind}.json"
+
+    def _begin(self) -> None:
+        start, result = self._file("start", self.here.rank), self._file("result", self.here.rank)
+        if (before := _read(start)) is not None:
+            ran_s = start.stat().st_mtime - before["started"]  # the file is touched while the training runs
+            self.spent_s = before["spent_s"] + max(0.0, ran_s)
+            self.attempt = before["attempt"] + 1
+            with contextlib.suppress(FileNotFoundError):
+                result.unlink()
+        _write(start, self._facts(started=time.time(), engine_job=os.environ.get("SLURM_JOB_ID", "")))
+
+    def _facts(self, **more: Any) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "seed": self.task["seed"],
+            "node": self.here.rank,
+            "host": os.environ.get("SLURMD_NODENAME") or socket.gethostname(),
+            "attempt": self.attempt,
+            "spent_s": round(self.spent_s, 3),
+            **more,
+        }
+
+    def _environ(self) -> dict[str, str]:
+        environ = {name: value for name, value in os.environ.items() if not name.startswith(NOT_PASSED_ON)}
+        environ.setdefault("PYTHONUNBUFFERED", "1")
+        environ.update(self.task["environ"])
+        if self.job["gpus"] == 0:
+            environ["CUDA_VISIBLE_DEVICES"] = ""
+        if self.here.rank:
+            scratch = self.folder / "scratch" / f"{self.task['seed']}-{self.here.rank}"
+            moved = {name: scratch / Path(environ[name]).name for name in OF_FIRST_NODE if name in environ}
+            moved.get("METRICGATE_RUN_DIR", scratch).mkdir(parents=True, exist_ok=True)
+            environ.update({name: str(path) for name, path in moved.items()})
+        environ.update(self.here.environ())
+        return environ
+
+    def _until_exit(self, group: int, log: Log, began: float) -> tuple[int, Any]:
+        limit = began + self.job["timeout_s"] - self.spent_s
+        flush_at = look_at = began
+        stepped, mark = began, self._mark()
+        while True:
+            try:
+                kind, value = self.events.get(timeout=TICK_S)
+            except queue.Empty:
+                kind, value = "", None
+            now = time.monotonic()
+            if kind == "exit":
+                status, used = value
+                return status, used
+            if kind == "signal":
+                self._on_signal(group, value, now)
+            if now >= self.kill_at:
+                _send(group, signal.SIGKILL)
+            if now >= limit:
+                self._stop(group, "timeout", "", now)
+            if now >= flush_at:
+                flush_at = now + FLUSH_S
+                log.flush()
+            if now >= look_at:
+                look_at = now + LOOK_S
+                os.utime(self._file("start", self.here.rank))
+                if (marked := self._mark()) != mark:
+                    stepped, mark = now, marked
+                stall_s = self.job["stall_s"] if self.here.rank == 0 else None  # the others may have nothing to say
+                if stall_s is not None and now - max(stepped, log.written) > stall_s:
+                    self._stop(group, "stall", "", now)
+                if (other := self._failed_node()) is not None:
+                    self._stop(group, "other_node", str(other), now)
+
+    def _on_signal(self, group: int, number: int, now: float) -> None:
+        if self.reason:  # told twice: whoever asks again does not want to wait
+            if self.reason != "signal" or not self.engine_told_all:
+                _send(group, signal.SIGKILL)
+            return
+        # Slurm ends a job by SIGCONT and SIGTERM to every process, and signals every process of a step. Whoever has been told
+        # needs no second signal, which would cut short what it still saves.
+        self.engine_told_all = self.engine_told_all or now - self.continued < 1.0
+        self._stop(group, "signal", signal.Signals(number).name, now, how=0 if self.engine_told_all else number)
+
+    def _stop(self, group: int, reason: str, detail: str, now: float, *, how: int = signal.SIGTERM) -> None:
+        if not self.reason:
+            self.reason, self.detail = reason, detail
+            self.kill_at = now + self.job["grace_s"]
+            _send(group, how)
+
+    def _mark(self) -> tuple[Any, Any]:
+        progress = _read(Path(self.task["environ"].get("METRICGATE_PROGRESS", "/")))
+        return (progress.get("epoch"), progress.get("step")) if progress else (None, None)
+
+    def _failed_node(self) -> int | None:
+        """Another node of this task that failed: this one would wait for it for ever."""
+        for rank in range(self.job["nodes"]):
+            result = _read(self._file("result", rank)) if rank != self.here.rank else None
+            if result and result["attempt"] >= self.attempt and (result["status"] or result["reason"]):
+                return rank
+        return None
+
+    def _not_started(self, why: str) -> int:
+        sys.stderr.write(f"metricgate: {why}\n")
+        self.reason, self.detail = "not_started", why
+        return self._ended(1, wall_s=0.0, cpu_s=0.0, peak=0)
+
+    def _ended(self, status: int, *, wall_s: float, cpu_s: float, peak: int) -> int:
+        facts = {"status": status, "reason": self.reason, "detail": self.detail, "ended": time.time()}
+        group, machine = _kernel_kills()
+        kills = {"group": group - self.kills[0], "machine": machine - self.kills[1]}
+        with contextlib.suppress(OSError):
+            os.utime(self._file("start", self.here.rank))
+        used = {"wall_s": round(wall_s, 3), "cpu_s": round(cpu_s, 3), "peak_memory_bytes": peak, "kills": kills}
+        _write(self._file("result", self.here.rank), self._facts(**facts, **used))
+        # The engine must not call a training done that was told to end and did so with exit code 0.
+        return 128 - status if status < 0 else status or (143 if self.reason else 0)
+
+
+def _pump(process: subprocess.Popen[bytes], log: Log) -> None:
+    assert process.stdout  # noqa: S101 - it was asked for
+    while data := os.read(process.stdout.fileno(), 1 << 16):
+        log.write(data)
+
+
+def _wait(pid: int, events: queue.SimpleQueue[tuple[str, Any]]) -> None:
+    _, status, used = os.wait4(pid, 0)
+    events.put(("exit", (-os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status), used)))
+
+
+def _guard(group: int, grace_s: float) -> int:
+    """A process that ends the training should this one be killed; it goes when it is written to."""
+    read_end, write_end = os.pipe()
+    if os.fork():
+        os.close(read_end)
+        return write_end
+    os.setsid()
+    for number in (*PASSED_ON, signal.SIGCONT):
+        signal.signal(number, signal.SIG_IGN)
+    os.close(write_end)
+    if not os.read(read_end, 1):
+        _end(group, told=False, grace_s=grace_s)
+    os._exit(0)
+
+
+def _send(group: int, number: int) -> bool:
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def _end(group: int, *, told: bool, grace_s: float) -> None:
+    """End what the training left running."""
+    for number, within_s in ((0 if told else signal.SIGTERM, grace_s), (signal.SIGKILL, KILL_S)):
+        deadline = time.monotonic() + within_s
+        _send(group, number)
+        while _send(group, 0):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(POLL_S)
+            with contextlib.suppress(ChildProcessError):  # in a container this is the process that collects orphans
+                os.waitpid(-1, os.WNOHANG)
+
+
+def _kernel_kills() -> tuple[int, int]:
+    """How often the kernel has killed for want of memory: in this control group (cgroups(7), version 2), and on the machine."""
+    group = ""
+    with contextlib.suppress(OSError, IndexError):
+        group = Path("/proc/self/cgroup").read_text(encoding="utf-8").split("0::/", 1)[1].split("\n", 1)[0]
+    counts = []
+    for path in (Path("/sys/fs/cgroup", group, "memory.events"), Path("/proc/vmstat")):
+        try:
+            fields = dict(line.split() for line in path.read_text(encoding="utf-8").splitlines())
+        except OSError:
+            fields = {}
+        counts.append(int(fields.get("oom_kill", 0)))
+    return counts[0], counts[1]
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _write(path: Path, document: Mapping[str, Any]) -> None:
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    with aside.open("w", encoding="utf-8") as file:
+        json.dump(document, file, indent=2, sort_keys=True)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the task; its exit code."""
+    path, which = Path(arguments[0]).absolute(), arguments[1]
+    job = json.loads(path.read_text(encoding="utf-8"))
+    if which.startswith("@"):
+        task = job["tasks"][int(which[1:])]
+    else:
+        task = next(task for task in job["tasks"] if task["seed"] == int(which))
+    return Worker(job, task, path.parent).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
