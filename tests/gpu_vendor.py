@@ -14,7 +14,7 @@ class Bench:
         self.name = name
         self.why = why
         self.every = tuple(
-            Device(name, number, f"B-{number}", "Bench 1", memory_bytes=80_000_000_000) for number in range(count)
+            Device(name, number, f"B-{number}", "Bench 1", memory_bytes=80_000_000_000, driver="1.5") for number in range(count)
         )
         self.samples: dict[int, Sample] = {}
         self.asked = 0

@@ -1,10 +1,14 @@
 """The manifest of an environment: asked from real interpreters and programs, and never a reason to fail."""
 
+import json
 import os
 import sys
 from pathlib import Path
 
 import pytest
+from tests import nvml
+from tests.gpu_vendor import Bench
+from tests.nvml import Machine
 
 from metricgate.train import environment
 
@@ -61,24 +65,29 @@ class TestInterpreter:
 
 
 class TestMachine:
-    def test_has_the_gpus_that_nvidia_smi_lists(self, programs: Path, tmp_path: Path) -> None:
-        line = "NVIDIA H200, GPU-1b2c, 143771, 570.86.15"
-        program(
-            programs,
-            "nvidia-smi",
-            f'test "$1" = --query-gpu=name,uuid,memory.total,driver_version && echo "{line}" && echo "{line}"',
-        )
-        found = environment.manifest("true", cwd=tmp_path, environ={"PATH": str(programs)})
-        gpu = {"name": "NVIDIA H200", "uuid": "GPU-1b2c", "memory_bytes": 143771 * 2**20, "driver": "570.86.15"}
-        assert found["gpu"] == [gpu, gpu]
-        assert environment.gpu_names(found) == ("NVIDIA H200", "NVIDIA H200")
+    def test_has_the_gpus_that_the_command_would_see(self, programs: Path, tmp_path: Path) -> None:
+        environ = {"PATH": str(programs), "BENCH": "1,2"}
+        found = environment.manifest("true", cwd=tmp_path, environ=environ, vendors=[Bench(3)])
+        gpu = {"name": "Bench 1", "memory_bytes": 80_000_000_000, "driver": "1.5"}
+        assert found["gpu"] == [{**gpu, "uuid": "B-1"}, {**gpu, "uuid": "B-2"}]
+        assert found["cuda"] == "not among the packages; driver 1.5"
+        assert environment.gpu_names(found) == ("Bench 1", "Bench 1")
 
-    @pytest.mark.parametrize("script", ["exit 9", "echo 'No devices were found'", "echo 'NVIDIA-SMI has failed' >&2; exit 9"])
-    def test_has_none_where_the_driver_is_broken(self, script: str, programs: Path, tmp_path: Path) -> None:
-        program(programs, "nvidia-smi", script)
-        found = environment.manifest("true", cwd=tmp_path, environ={"PATH": str(programs)})
+    def test_has_none_where_there_is_no_driver(self, programs: Path, tmp_path: Path) -> None:
+        found = environment.manifest("true", cwd=tmp_path, environ={"PATH": str(programs)}, vendors=[Bench(0, why="no driver")])
         assert "gpu" not in found
+        assert "cuda" not in found
         assert environment.gpu_names(found) == ()
+
+    @pytest.mark.nvml
+    def test_has_the_gpus_that_nvidias_library_lists(self, tmp_path: Path) -> None:
+        machine = Machine(nvml.compile_library(tmp_path / "lib"), tmp_path / "state").have(nvml.gpu(0))
+        script = (
+            "import json, os, pathlib; from metricgate.train import environment; "
+            "print(json.dumps(environment.manifest('true', cwd=pathlib.Path.cwd(), environ=os.environ)['gpu']))"
+        )
+        gpu = {"name": "NVIDIA H100 80GB HBM3", "uuid": nvml.uuid(0), "memory_bytes": 80 * 2**30, "driver": "570.86.15"}
+        assert json.loads(machine.run(script)) == [gpu]
 
     def test_says_which_runner_it_is_and_keeps_nothing_else_of_the_variables(self, programs: Path, tmp_path: Path) -> None:
         environ = {"PATH": str(programs), "RUNNER_NAME": "gpu-3", "RUNNER_OS": "Linux", "AWS_SECRET": "hunter2"}

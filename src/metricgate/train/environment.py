@@ -10,11 +10,11 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metricgate.train import digest
+from metricgate.train import digest, gpu
 
 _TIMEOUT_S = 30.0
 _PYTHON = re.compile(r"python(3(\.\d+)?)?")
@@ -37,11 +37,14 @@ print(json.dumps({"version": platform.python_version(), "packages": packages}))
 """
 
 
-def manifest(command: str, *, cwd: Path, environ: Mapping[str, str]) -> dict[str, Any]:
+def manifest(
+    command: str, *, cwd: Path, environ: Mapping[str, str], vendors: Sequence[gpu.Vendor] = gpu.VENDORS
+) -> dict[str, Any]:
     """Describe the environment of a command.
 
     The packages are those of the interpreter that the command names first, or else of the first Python on ``PATH``; the
-    command may use another one all the same, so the manifest says whose they are.
+    command may use another one all the same, so the manifest says whose they are. The GPUs are those of ``vendors`` that the
+    command would see, were none of them claimed by others.
 
     Returns:
         What ``run.json`` keeps under ``environment``; what could not be read is left out.
@@ -54,7 +57,7 @@ def manifest(command: str, *, cwd: Path, environ: Mapping[str, str]) -> dict[str
         "cpu": _cpu(),
         "cores": _cores(),
         "memory_bytes": _memory(),
-        "gpu": _gpu(environ),
+        "gpu": [_gpu(device) for vendor in vendors for device in vendor.find(environ).devices],
         "runner": {name: environ[name] for name in _RUNNER if environ.get(name)},
     }
     packages = found["python"].get("packages", {})
@@ -74,7 +77,7 @@ def fingerprint(found: Mapping[str, Any]) -> str | None:
 
 def gpu_names(found: Mapping[str, Any]) -> tuple[str, ...]:
     """The names of a manifest's GPUs."""
-    return tuple(gpu["name"] for gpu in found.get("gpu", ()))
+    return tuple(each["name"] for each in found.get("gpu", ()))
 
 
 def interpreter(command: str, *, cwd: Path, environ: Mapping[str, str]) -> Path | None:
@@ -103,16 +106,8 @@ def _ask(python: Path | None, *, cwd: Path, environ: Mapping[str, str]) -> dict[
         return {}
 
 
-def _gpu(environ: Mapping[str, str]) -> list[dict[str, Any]]:
-    fields = ("name", "uuid", "memory.total", "driver_version")
-    answer = _read(["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"], environ=environ)
-    gpus = []
-    for line in answer.splitlines():
-        values = [value.strip() for value in line.split(",")]
-        if len(values) == len(fields):
-            memory = int(values[2]) * 2**20 if values[2].isdigit() else None
-            gpus.append({"name": values[0], "uuid": values[1], "memory_bytes": memory, "driver": values[3]})
-    return gpus
+def _gpu(device: gpu.Device) -> dict[str, Any]:
+    return {"name": device.name, "uuid": device.uuid, "memory_bytes": device.memory_bytes, "driver": device.driver}
 
 
 def _cuda(packages: Mapping[str, str], gpus: list[dict[str, Any]]) -> str | None:
@@ -120,7 +115,7 @@ def _cuda(packages: Mapping[str, str], gpus: list[dict[str, Any]]) -> str | None
     runtimes = [packages[name] for name in sorted(packages) if re.fullmatch(r"nvidia-cuda-runtime(-cu\d+)?", name)]
     if runtimes:
         return runtimes[0]
-    return f"not among the packages; driver {gpus[0]['driver']}" if gpus else None
+    return f"not among the packages; driver {gpus[0]['driver']}" if gpus and gpus[0]["driver"] else None
 
 
 def _cpu() -> str | None:
