@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 from pathlib import Path
 from typing import Any, cast
@@ -49,8 +50,26 @@ class Lock:
 
 
 def opened(file: Path) -> JournalStorage:
-    """The storage that is kept in a journal file."""
+    """The storage that is kept in a journal file.
+
+    Raises:
+        ValueError: The file is there and is something else, which must not be written into.
+    """
+    if file.exists() and not _is_journal(file):
+        message = "its first line is none of Optuna's"
+        raise ValueError(message)
     return JournalStorage(JournalFileBackend(str(file), lock_obj=cast("Any", Lock(file))))
+
+
+def _is_journal(file: Path) -> bool:
+    with file.open("rb") as stream:
+        line = stream.readline(_BLOCK)
+    if not line.endswith(b"\n"):  # nothing yet, or the first line was cut off
+        return line[:1] in (b"", b"{")
+    try:
+        return "op_code" in json.loads(line)
+    except (ValueError, TypeError):
+        return False
 
 
 def mend(journal: Path) -> None:
