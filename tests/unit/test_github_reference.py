@@ -59,6 +59,7 @@ def test_an_action_runs_its_own_stage_and_interpolates_nothing_into_shell(stage:
 def test_the_defaults_of_an_action_are_those_of_the_code(stage: Stage) -> None:
     given = {name: str(value["default"]) for name, value in document(stage)["inputs"].items()}
     required = {"candidate": "runs", "report": "report.json"} | ({"run-dir": "runs"} if stage == "record" else {})
+    required |= {"runs": "runs", "matrix": '{"include":[{"shard":"0","seeds":"0"}]}'} if stage == "merge" else {}
     required |= {"image": "ghcr.io/acme/model:1", "key": "release.pub"} if stage == "verify" else {}
     # The token is the runner's to fill in.
     required |= {name: "ghs_token" for name, value in given.items() if value == "${{ github.token }}"}

@@ -202,6 +202,7 @@ class Act:
         for name, folder in (("upload", "upload"), ("download", "download")):
             pin = workflow.partition(f"actions/{name}-artifact@")[2].split()[0]
             found[f"actions/{name}-artifact@{pin}"] = STAND_INS / folder
+        found[f"actions/cache@{workflow.partition('actions/cache/restore@')[2].split()[0]}"] = STAND_INS / "cache"
         return list(found.items())
 
 

@@ -33,8 +33,10 @@ _BOTH: tuple[pipeline.Stage, ...] = ("train", "evaluate")
 VERDICT = ("verdict", "exit-code", "report", "markdown", "comment-url")
 OUTPUTS: Mapping[Stage, tuple[str, ...]] = {
     "check": (*VERDICT, "run-dir"),
+    "plan": ("matrix", "shards", "seeds"),
     "train": ("run-dir",),
     "evaluate": ("run-dir",),
+    "merge": ("run-dir", "problem"),
     "baseline": ("run-dir", "commit", "history", "origin", "outdated", "missing", "verdicts"),
     "compare": VERDICT,
     "comment": ("comment-url", "report"),
@@ -50,7 +52,7 @@ def main(stage: str, environ: Mapping[str, str], *, stream: TextIO | None = None
     """Run one stage as an action.
 
     Args:
-        stage: One of check, train, evaluate, baseline, compare, comment, record, gate, publish, verify, tune.
+        stage: One of those that have outputs above.
         environ: The step's environment.
         stream: The step's standard output.
 
@@ -86,7 +88,7 @@ def main(stage: str, environ: Mapping[str, str], *, stream: TextIO | None = None
 
 def _check(job: Job) -> int:
     """The whole check: the candidate's runs, the baseline's, the verdict, the comment; a push is recorded, whatever it is."""
-    from metricgate.github import kept_models, recorded, second_checkout
+    from metricgate.github import keeping, kept_models, recorded, second_checkout
 
     event.refuse_to_train(job.settings.event_name)
     if _idle(job, *OUTPUTS["check"]):
@@ -96,11 +98,13 @@ def _check(job: Job) -> int:
     base = job.base()
     judging = policy.in_force(job.checkout, given.config, base=base, default_name=job.model_name)
     judging = second_checkout.with_evaluation(job, judging, base)
-    found, start = recorded.Found(), job.before()
+    found, start, reusable = recorded.Found(), job.before(), tuple[Path, ...]()
     if given.baseline is None and start is not None:
         folder = job.folder("recorded")
         found = recorded.look(job, judging.config, start, into=folder / "baseline", history=folder / "history")
-    candidate = job.produce(given.workspace, job.folder("candidate"), stages=_BOTH, title="Train and evaluate this change")
+        reusable = (folder,)
+    title = "Train and evaluate this change"
+    candidate = job.produce(given.workspace, job.folder("candidate"), stages=_BOTH, title=title, recorded=reusable)
     job.runner.output("run-dir", str(candidate))
     baseline, origin = given.baseline or found.baseline, found.origin
     if baseline is None and start is not None and found.train:
@@ -126,9 +130,21 @@ def _check(job: Job) -> int:
     if job.work.kind == "record":
         kept_models.keep(job, judging.config, candidate)
     if job.work.kind == "record" and recorded.store_of(job, judging.config) is not None:
-        _kept(job, judging.config, candidate, despite=MetricgateError)  # the verdict stands without it
+        keeping.kept(job, judging.config, candidate, despite=MetricgateError)  # the verdict stands without it
     _verdict(job, report)
     return report.exit_code
+
+
+def _plan(job: Job) -> int:
+    from metricgate.github import sharding
+
+    return sharding.plan(job)
+
+
+def _merge(job: Job) -> int:
+    from metricgate.github import sharding
+
+    return sharding.merge(job)
 
 
 def _train(job: Job) -> int:
@@ -185,7 +201,7 @@ def _compare(job: Job) -> int:
     if _idle(job, *OUTPUTS["compare"]):
         return ExitCode.PASSED
     given = job.settings
-    jobs.require(given.needs, job.work)
+    jobs.require(given.needs, job.work, problems=given.problems)
     if given.candidate is None:  # `needs` without it: everything that it waited for went well
         raise UsageError("`candidate` is empty", expected="the folder with the runs under test", where="with:")
     base = job.base()
@@ -207,23 +223,9 @@ def _compare(job: Job) -> int:
 
 
 def _record(job: Job) -> int:
-    """Keep the runs of a push, and count the verdict of a report; nothing else is recorded."""
-    from metricgate.github.failures import UnansweredError
+    from metricgate.github import keeping
 
-    done = False
-    if job.settings.report is not None:
-        _counted(job, document.read(job.settings.report))
-        if job.settings.run_dir is None:
-            job.runner.output("recorded", "false")
-            return ExitCode.PASSED
-    if job.work.kind == "record" and job.settings.run_dir is not None:
-        config = config_file.load(job.settings.workspace / job.settings.config, default_name=job.model_name)
-        # An outage is nothing that somebody here could mend.
-        done = _kept(job, config, job.settings.run_dir, despite=UnansweredError)
-    else:
-        job.runner.say("runs are recorded on a push, a schedule or a manual start: there is nothing to do")
-    job.runner.output("recorded", "true" if done else "false")
-    return ExitCode.PASSED
+    return keeping.record(job)
 
 
 def _gate(job: Job) -> int:
@@ -257,7 +259,8 @@ def _tune(job: Job) -> int:
 def _one_stage(job: Job, stage: pipeline.Stage) -> int:
     given = job.settings
     event.refuse_to_train(given.event_name)
-    made = job.produce(given.workspace, given.run_dir, stages=(stage,), title=f"metricgate {stage}")
+    reusable = (given.recorded,) if given.recorded is not None else ()
+    made = job.produce(given.workspace, given.run_dir, stages=(stage,), title=f"metricgate {stage}", recorded=reusable)
     if stage == "evaluate" and job.work.kind == "record":
         from metricgate.github import kept_models
 
@@ -265,30 +268,6 @@ def _one_stage(job: Job, stage: pipeline.Stage) -> int:
         kept_models.keep(job, config, made)
     job.runner.output("run-dir", str(made))
     return ExitCode.PASSED
-
-
-def _kept(job: Job, config: Config, runs: Path, *, despite: type[MetricgateError]) -> bool:
-    """Record runs; what may go wrong without failing the step is told. The next change then has its merge-base trained."""
-    from metricgate.github import recorded
-
-    try:
-        return recorded.record(job, config, runs)
-    except despite as error:
-        job.runner.annotate("warning", str(error), title="The runs are not recorded")
-        return False
-
-
-def _counted(job: Job, report: Report) -> None:
-    """Count a verdict where the policy of the base commit says; an outage is nothing that somebody here could mend."""
-    from metricgate.github import recorded
-    from metricgate.github.failures import UnansweredError
-
-    judging = policy.in_force(job.checkout, job.settings.config, base=job.base(), default_name=job.model_name)
-    try:
-        if not recorded.note(job, judging, report).counted:
-            job.runner.say("nothing to count: no rule was judged, the runs name no test set, or the policy is the change's own")
-    except UnansweredError as error:
-        job.runner.annotate("warning", str(error), title="The verdict is not counted")
 
 
 def _idle(job: Job, *outputs: str) -> bool:
@@ -343,8 +322,10 @@ def _verdict(job: Job, report: Report) -> None:
 
 _STAGES: Mapping[Stage, Callable[[Job], int]] = {
     "check": _check,
+    "plan": _plan,
     "train": _train,
     "evaluate": _evaluate,
+    "merge": _merge,
     "baseline": _baseline,
     "compare": _compare,
     "comment": showing.comment,
@@ -356,8 +337,10 @@ _STAGES: Mapping[Stage, Callable[[Job], int]] = {
 }
 _TITLES: Mapping[Stage, str] = {
     "check": "The check could not be made",
+    "plan": "There is no plan",
     "train": "Training failed",
     "evaluate": "Evaluation failed",
+    "merge": "The runs of the shards could not be merged",
     "baseline": "The baseline could not be made",
     "compare": "The comparison could not be made",
     "comment": "The report could not be shown",

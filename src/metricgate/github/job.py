@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metricgate import pipeline
+from metricgate import config_file, pipeline
 from metricgate.github import event
 from metricgate.github.checkout import Checkout
 from metricgate.github.commands import Commands
 from metricgate.github.event import Work
 from metricgate.github.settings import Settings
 from metricgate.train import Console
+from metricgate.train.checkpoints import FOLDER_VARIABLE
 
 if TYPE_CHECKING:
     from metricgate.baseline.judged import WorkflowRun
@@ -83,8 +84,25 @@ class Job:
         url = f"{given.server_url}/{given.repository}/actions/runs/{given.run_id}"
         return WorkflowRun(name=self.environ.get("GITHUB_WORKFLOW", "")[:1000], id=given.run_id, url=url)
 
-    def produce(self, root: Path, run_dir: Path | None, *, stages: tuple[pipeline.Stage, ...], title: str) -> Path:
-        """Train or evaluate (or both) what is checked out at ``root``, in a group of the log where nothing is a command."""
+    def produce(
+        self,
+        root: Path,
+        run_dir: Path | None,
+        *,
+        stages: tuple[pipeline.Stage, ...],
+        title: str,
+        recorded: Sequence[Path] = (),
+    ) -> Path:
+        """Train or evaluate (or both) what is checked out at ``root``, in a group of the log where nothing is a command.
+
+        Args:
+            root: The checkout.
+            run_dir: Where the runs go.
+            stages: What is done.
+            title: Of the group.
+            recorded: Folders of recorded runs that may take the place of a training. What lies in the checkout is never one:
+                a change could bring its own.
+        """
         with self.runner.group(title), self.runner.foreign_output():
             return pipeline.produce(
                 root,
@@ -94,9 +112,20 @@ class Job:
                 stages=stages,
                 run_dir=run_dir,
                 seeds=self.settings.seeds,
+                recorded=recorded,
+                model=self._needs_model(root),
             )
+
+    def _needs_model(self, root: Path) -> bool:
+        """Whether a recorded run counts only with its model: for a release, or where those of a push are kept."""
+        if self.settings.keep_model or self.work.kind != "record":
+            return self.settings.keep_model
+        config = config_file.load(root / self.settings.config, default_name=self.model_name)
+        return config.model is not None and config.baseline.models is not None
 
     @property
     def foreign_environ(self) -> Mapping[str, str]:
         """The environment of the repository's own commands."""
-        return {name: value for name, value in self.environ.items() if name not in _RUNNER_FILES}
+        kept = {name: value for name, value in self.environ.items() if name not in _RUNNER_FILES}
+        place = self.settings.checkpoints
+        return kept if place is None else {**kept, FOLDER_VARIABLE: str(place)}

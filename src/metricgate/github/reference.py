@@ -23,7 +23,21 @@ BEGIN = "<!-- actions:begin -->"
 END = "<!-- actions:end -->"
 SLUG = "metricgate/metricgate"
 
-STAGES = ("train", "evaluate", "baseline", "compare", "comment", "gate", "record", "publish", "verify", "tune", "setup")
+STAGES = (
+    "plan",
+    "train",
+    "evaluate",
+    "merge",
+    "baseline",
+    "compare",
+    "comment",
+    "gate",
+    "record",
+    "publish",
+    "verify",
+    "tune",
+    "setup",
+)
 
 # The order of the README: the whole check, the reusable workflows, then stage by stage.
 FILES = (

@@ -6,8 +6,6 @@ Inputs arrive as ``METRICGATE_INPUT_<NAME>``, which every ``action.yml`` sets it
 
 from __future__ import annotations
 
-import json
-import re
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,9 +14,25 @@ from typing import Literal, TypeVar, cast, get_args
 
 from metricgate.config import FILE_NAME
 from metricgate.errors import UsageError
+from metricgate.github import input_values, shards
+from metricgate.github.shards import Shard
 from metricgate.report.document import Origin
 
-Stage = Literal["check", "train", "evaluate", "baseline", "compare", "comment", "record", "gate", "publish", "verify", "tune"]
+Stage = Literal[
+    "check",
+    "plan",
+    "train",
+    "evaluate",
+    "merge",
+    "baseline",
+    "compare",
+    "comment",
+    "record",
+    "gate",
+    "publish",
+    "verify",
+    "tune",
+]
 Comment = Literal["always", "on_change", "on_problem", "never"]
 
 PREFIX = "METRICGATE_INPUT_"
@@ -26,8 +40,10 @@ PREFIX = "METRICGATE_INPUT_"
 # Which inputs each action has. The action.yml files and the README are tested against it.
 INPUTS: Mapping[Stage, tuple[str, ...]] = {
     "check": ("config", "baseline", "seeds", "token", "comment"),
-    "train": ("config", "run-dir", "seeds"),
+    "plan": ("config", "shards"),
+    "train": ("config", "run-dir", "seeds", "recorded", "keep-model", "checkpoints"),
     "evaluate": ("config", "run-dir"),
+    "merge": ("config", "runs", "matrix", "run-dir", "needs"),
     "baseline": ("config", "run-dir", "seeds", "token", "train", "outdated", "origin"),
     "compare": ("config", "baseline", "candidate", "history", "origin", "verdicts", "needs"),
     "comment": ("config", "report", "name", "token", "comment"),
@@ -75,6 +91,12 @@ class Settings:
         config: The configuration file, relative to the root of the repository, so that it can be read from any commit.
         run_dir: Where the runs are written; None for the default.
         seeds: Which seeds to train instead of those of the configuration; None for those.
+        shards: How many jobs share the seeds; None for one a seed.
+        matrix: Which of them trains which seeds.
+        runs: The folder with what each of them left.
+        recorded: A folder of recorded runs, one of which may take the place of a training; None where there are none.
+        keep_model: Whether the model has to be there after a training, also where a recorded run takes its place.
+        checkpoints: Where unfinished trainings are kept; None for the default.
         baseline: A folder of runs to compare with; None to find one.
         candidate: The folder of runs under test.
         history: A folder of recorded runs of the main branch.
@@ -85,6 +107,7 @@ class Settings:
         report: A report to exit with, or to comment with.
         name: What the artifacts of the other workflow are called.
         needs: The results of the jobs that this one needs, such as ``{"train": "success"}``.
+        problems: What they said about themselves where something went wrong.
         comment: When to comment on the pull request.
         images: Names of images.
         rules: Which tags a release gets.
@@ -124,6 +147,12 @@ class Settings:
     config: PurePosixPath
     run_dir: Path | None = None
     seeds: tuple[int, ...] | None = None
+    shards: int | None = None
+    matrix: tuple[Shard, ...] = ()
+    runs: Path | None = None
+    recorded: Path | None = None
+    keep_model: bool = False
+    checkpoints: Path | None = None
     baseline: Path | None = None
     candidate: Path | None = None
     history: Path | None = None
@@ -134,6 +163,7 @@ class Settings:
     report: Path | None = None
     name: str = "model"
     needs: Mapping[str, str] = field(default_factory=dict)
+    problems: Mapping[str, str] = field(default_factory=dict)
     comment: Comment = "on_change"
     images: tuple[str, ...] = ()
     rules: tuple[str, ...] = ()
@@ -189,7 +219,8 @@ def from_environment(stage: Stage, environ: Mapping[str, str]) -> Settings:
         try:
             return parse(text)
         except ValueError as error:
-            mistakes.append(f"`{name}` is {text[:100]!r}: {error}")
+            mistake = f"`{name}` is {text[:100]!r}: {error}"
+            mistakes.extend([mistake] if mistake not in mistakes else [])
             return default
 
     def path(text: str) -> Path:
@@ -201,27 +232,34 @@ def from_environment(stage: Stage, environ: Mapping[str, str]) -> Settings:
     settings = Settings(
         stage=stage,
         workspace=workspace,
-        config=read("config", _inside, PurePosixPath(FILE_NAME)),
+        config=read("config", input_values.inside, PurePosixPath(FILE_NAME)),
         run_dir=read("run-dir", path, None),
-        seeds=read("seeds", _seeds, None),
+        seeds=read("seeds", input_values.seeds, None),
+        shards=read("shards", input_values.shards, None),
+        matrix=read("matrix", shards.read_matrix, ()),
+        runs=read("runs", path, None),
+        recorded=read("recorded", path, None),
+        keep_model=read("keep-model", input_values.boolean, False),
+        checkpoints=read("checkpoints", path, None),
         baseline=read("baseline", path, None),
         candidate=read("candidate", path, None),
         history=read("history", path, None),
         outdated=read("outdated", path, None),
-        origin=read("origin", _origin, None),
-        verdicts=read("verdicts", _verdicts, None),
-        train=read("train", _boolean, True),
+        origin=read("origin", input_values.origin, None),
+        verdicts=read("verdicts", input_values.verdicts, None),
+        train=read("train", input_values.boolean, True),
         report=read("report", path, None),
-        name=read("name", _artifact, "model"),
-        needs=read("needs", _needs, {}),
+        name=read("name", input_values.artifact, "model"),
+        needs=read("needs", input_values.needs, {}),
+        problems=read("needs", input_values.problems, {}),
         comment=read("comment", _comment, "on_change"),
-        images=read("image", _lines, ()),
-        rules=read("rules", _lines, ()),
-        flavor=read("flavor", _lines, ()),
-        labels=read("labels", _lines, ()),
-        push=read("push", _boolean, True),
+        images=read("image", input_values.lines, ()),
+        rules=read("rules", input_values.lines, ()),
+        flavor=read("flavor", input_values.lines, ()),
+        labels=read("labels", input_values.lines, ()),
+        push=read("push", input_values.boolean, True),
         model=read("model", path, None),
-        allow_stale=read("allow-stale", _boolean, False),
+        allow_stale=read("allow-stale", input_values.boolean, False),
         registry_username=read("registry-username", str, ""),
         registry_password=read("registry-password", str, ""),
         key=read("key", str, "") if stage == "publish" else "",
@@ -229,18 +267,18 @@ def from_environment(stage: Stage, environ: Mapping[str, str]) -> Settings:
         identity=read("identity", str, ""),
         issuer=read("issuer", str, ""),
         signed_in=read("repository", str, ""),
-        trials=read("trials", _count, None),
-        workers=read("workers", _count, None),
+        trials=read("trials", input_values.count, None),
+        workers=read("workers", input_values.count, None),
         storage=read("storage", str, ""),
         study=read("study", str, ""),
-        retrain=read("retrain", _boolean, True),
-        open_pull_request=read("open-pull-request", _boolean, False),
+        retrain=read("retrain", input_values.boolean, True),
+        open_pull_request=read("open-pull-request", input_values.boolean, False),
         token=read("token", str, ""),
         repository=environ.get("GITHUB_REPOSITORY", ""),
         api_url=environ.get("GITHUB_API_URL") or "https://api.github.com",
         server_url=environ.get("GITHUB_SERVER_URL") or "https://github.com",
-        run_id=_number(environ.get("GITHUB_RUN_ID", "")) or 0,
-        run_attempt=_number(environ.get("GITHUB_RUN_ATTEMPT", "")) or 1,
+        run_id=input_values.number(environ.get("GITHUB_RUN_ID", "")) or 0,
+        run_attempt=input_values.number(environ.get("GITHUB_RUN_ATTEMPT", "")) or 1,
         temporary=Path(environ.get("RUNNER_TEMP") or tempfile.gettempdir()),
         event_name=environ.get("GITHUB_EVENT_NAME", ""),
         event_file=file_of("GITHUB_EVENT_PATH"),
@@ -249,6 +287,10 @@ def from_environment(stage: Stage, environ: Mapping[str, str]) -> Settings:
     )
     if stage == "compare" and settings.candidate is None and not settings.needs:
         mistakes.append("`candidate` is empty: should be the folder with the runs under test")
+    if stage == "merge" and settings.runs is None:
+        mistakes.append("`runs` is empty: should be the folder with the runs that the shards left")
+    if stage == "merge" and not settings.matrix:
+        mistakes.append("`matrix` is empty: should be the output `matrix` of actions/plan")
     if stage == "gate" and settings.report is None:
         mistakes.append("`report` is empty: should be the output `report` of the action that compares")
     if stage == "record" and settings.run_dir is None and settings.report is None:
@@ -273,87 +315,8 @@ def from_environment(stage: Stage, environ: Mapping[str, str]) -> Settings:
     return settings
 
 
-def _inside(text: str) -> PurePosixPath:
-    path = PurePosixPath(text)
-    if path.is_absolute() or ".." in path.parts:
-        message = "should be a path inside the repository, relative to its root"
-        raise ValueError(message)
-    return path
-
-
-def _lines(text: str) -> tuple[str, ...]:
-    return tuple(line.strip() for line in text.splitlines() if line.strip())
-
-
-def _boolean(text: str) -> bool:
-    if text in ("true", "false"):
-        return text == "true"
-    message = "should be true or false"
-    raise ValueError(message)
-
-
-def _number(text: str) -> int | None:
-    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
-
-
-def _count(text: str) -> int:
-    number = _number(text)
-    if number:
-        return number
-    message = "should be a whole number, 1 or more"
-    raise ValueError(message)
-
-
-def _artifact(text: str) -> str:
-    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", text):
-        return text
-    message = "should be letters, digits, dots, dashes and underscores"
-    raise ValueError(message)
-
-
-def _origin(text: str) -> Origin:
-    message = "should be the output `origin` of actions/baseline"
-    try:
-        document = json.loads(text)
-        return Origin(commits_before=int(document["commits_before"]), recorded=str(document["recorded"])[:40])
-    except (ValueError, TypeError, KeyError, RecursionError):
-        raise ValueError(message) from None
-
-
-def _verdicts(text: str) -> Mapping[str, int]:
-    message = "should be the output `verdicts` of actions/baseline"
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        raise ValueError(message) from None
-    if not isinstance(document, dict) or not all(type(count) is int and count >= 0 for count in document.values()):
-        raise ValueError(message)
-    return document
-
-
-def _seeds(text: str) -> tuple[int, ...]:
-    parts = [part for part in re.split(r"[,\s]+", text.strip("[] ")) if part]
-    if not parts or not all(re.fullmatch(r"[0-9]{1,18}", part) for part in parts) or len(set(parts)) != len(parts):
-        message = "should be different whole numbers such as 0,1,2"
-        raise ValueError(message)
-    return tuple(int(part) for part in parts)
-
-
 def _comment(text: str) -> Comment:
     if text in get_args(Comment):
         return cast("Comment", text)
     message = f"should be one of {', '.join(get_args(Comment))}"
     raise ValueError(message)
-
-
-def _needs(text: str) -> Mapping[str, str]:
-    message = "should be ${{ toJSON(needs) }}"
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        raise ValueError(message) from None
-    if not isinstance(document, dict) or not all(
-        isinstance(job, dict) and isinstance(job.get("result"), str) for job in document.values()
-    ):
-        raise ValueError(message)
-    return {name: job["result"] for name, job in document.items()}
