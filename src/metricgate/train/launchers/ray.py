@@ -40,7 +40,7 @@ _LOST: Mapping[str, tuple[str, str, str]] = {
     ),
 }
 _LOST_BY_DRIVER = ("lost one of its nodes", "node_failure", "")
-_FAILED: Mapping[str, str] = {
+_NOT_BEGUN: Mapping[str, str] = {
     "RUNTIME_ENV_SETUP_FAILURE": "could not begin: its runtime environment could not be made",
     "JOB_SUPERVISOR_ACTOR_START_FAILURE": "could not begin: Ray could not start what watches it",
     "JOB_SUPERVISOR_ACTOR_UNSCHEDULABLE": "could not begin: no node of the cluster can run it",
@@ -71,10 +71,11 @@ class RayJobs:
 
     def submit(self, job: Job) -> str:
         """Hand over each seed that Ray has not got yet."""
-        try:
-            shutil.copyfile(ray_driver.__file__, job.folder / ray_driver.FILE)
-        except OSError as error:
-            raise StageError(f"the folder of the job can't be written: {error.strerror}", where=str(job.folder)) from None
+        if job.nodes > 1:
+            try:
+                shutil.copyfile(ray_driver.__file__, job.folder / ray_driver.FILE)
+            except OSError as error:
+                raise StageError(f"the folder of the job can't be written: {error.strerror}", where=str(job.folder)) from None
         gpus = job.gpus if job.gpus is not None else int(self._has_gpus())
         for task in job.tasks:
             self._submit(job, task.seed, gpus)
@@ -218,8 +219,7 @@ def request(job: Job, seed: int, *, gpus: int, cpus: float) -> dict[str, Any]:
         driver = (PYTHON, str(job.folder / ray_driver.FILE), "drive", str(job.folder), str(seed))
         asked = ("--nodes", str(job.nodes), "--cpus", f"{cpus:g}", "--gpus", str(gpus), "--grace", f"{job.grace_s:g}")
         return {**body, "entrypoint": shlex.join((*driver, *asked, "--", *job.command(seed)))}
-    watched = (PYTHON, str(job.folder / ray_driver.FILE), "watch", *job.command(seed))
-    body |= {"entrypoint": shlex.join(watched), "entrypoint_num_cpus": cpus}
+    body |= {"entrypoint": f"exec {shlex.join(job.command(seed))}", "entrypoint_num_cpus": cpus}
     return body | ({"entrypoint_num_gpus": gpus} if gpus else {})
 
 
@@ -256,9 +256,9 @@ def _failure(info: Mapping[str, Any], placement: str | None, nodes: tuple[str, .
     if kind in _LOST:
         return TaskState(State.LOST, *_LOST[kind], nodes=nodes)
     if placement and code == ray_driver.NO_RAY:
-        return TaskState(State.FAILED, placement, "engine", "put the python3 that has Ray first on the PATH of `ray start`")
-    if kind in _FAILED:
-        return TaskState(State.FAILED, f"{_FAILED[kind]} (Ray: {_first(message)})", "engine", nodes=nodes)
+        return TaskState(State.LOST, placement, "engine", "put the python3 that has Ray first on the PATH of `ray start`")
+    if kind in _NOT_BEGUN:
+        return TaskState(State.LOST, f"{_NOT_BEGUN[kind]} (Ray: {_first(message)})", "engine", nodes=nodes)
     why = f"ended with exit code {code}" if code is not None else f"failed (Ray: {_first(message)})"
     return TaskState(State.FAILED, why, "exit", nodes=nodes)
 

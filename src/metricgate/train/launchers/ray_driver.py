@@ -1,9 +1,7 @@
-"""What runs on a Ray cluster beside a worker: this file is copied into the job's folder and stands alone.
+"""Runs one task of a job on several nodes of a Ray cluster, inside it: ``ray_driver.py drive FOLDER SEED … COMMAND…``.
 
-``ray_driver.py watch COMMAND…`` is the command of a Ray job on one node: the worker, which ends when Ray loses the job.
-``ray_driver.py drive FOLDER SEED … COMMAND…`` is that of one on several: it asks Ray for the nodes, tells each of them the
-addresses of all, runs a worker on each, and ends all of them when one fails or a signal comes. It needs the standard library of
-Python 3.8 and, to drive, Ray.
+This file is copied into the job's folder and stands alone: the standard library of Python 3.8 and Ray. It asks Ray for the nodes,
+tells each of them the addresses of all, runs a worker on each, and ends all of them when one fails or a signal comes.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 FILE = "ray_driver.py"
@@ -53,23 +51,6 @@ def _say(folder: pathlib.Path, seed: int, text: str) -> None:
 def _log(text: str) -> None:
     sys.stdout.write(f"metricgate: {text}\n")  # into the log that Ray keeps
     sys.stdout.flush()
-
-
-def watch(command: Sequence[str]) -> int:
-    """Run a worker that outlives this process by its grace period only, whatever ends it; its exit code.
-
-    When Ray loses a job, it ends the process group of its command with SIGKILL. The worker is in another one, and is told by
-    the kernel, so that it can end the training in order. When Ray stops a job, it tells all of its processes, the worker too.
-    """
-    for number in _SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-    status = _start(command, {}).wait()
-    return status if status >= 0 else 128 - status
-
-
-def _start(command: Sequence[str], environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    tied = [sys.executable, str(pathlib.Path(__file__).absolute()), "tied", str(os.getpid()), *command]
-    return subprocess.Popen(tied, env={**os.environ, **environ}, start_new_session=True)  # noqa: S603 - the job's own worker
 
 
 def tied(parent: int, command: Sequence[str]) -> None:
@@ -193,8 +174,6 @@ def _wait(ray: Any, nodes: Sequence[Any], runs: dict[Any, int], told: threading.
 
 def main(words: Sequence[str]) -> int:
     """What the Ray job runs."""
-    if words[0] == "watch":
-        return watch(words[1:])
     if words[0] == "tied":
         tied(int(words[1]), words[2:])
     parser = argparse.ArgumentParser()
