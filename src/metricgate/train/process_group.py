@@ -187,11 +187,16 @@ def end(tree: Tree, *, grace_s: float, wait: Callable[[float], None] = time.slee
         grace_s: Seconds from now until SIGKILL.
         wait: Waits for some seconds.
     """
-    if not _is_there(tree):
-        return
-    ask(tree, signal.SIGTERM)
-    if not _is_gone(tree, grace_s, wait):
-        kill(tree, wait=wait)
+    deadline = time.monotonic() + grace_s
+    pause = _FIRST_POLL_S
+    while _is_there(tree):
+        left = deadline - time.monotonic()
+        if left <= 0:
+            kill(tree, wait=wait)
+            return
+        ask(tree, signal.SIGTERM)  # also those whose parent took care of them, and is gone
+        wait(min(pause, left))
+        pause = min(_LAST_POLL_S, pause * 1.5)
 
 
 def kill(tree: Tree, *, wait: Callable[[float], None] = time.sleep) -> None:
@@ -205,18 +210,6 @@ def kill(tree: Tree, *, wait: Callable[[float], None] = time.sleep) -> None:
         if not _is_there(tree):
             return
         wait(_FIRST_POLL_S)
-
-
-def _is_gone(tree: Tree, within_s: float, wait: Callable[[float], None]) -> bool:
-    deadline = time.monotonic() + within_s
-    pause = _FIRST_POLL_S
-    while _is_there(tree):
-        left = deadline - time.monotonic()
-        if left <= 0:
-            return False
-        wait(min(pause, left))
-        pause = min(_LAST_POLL_S, pause * 1.5)
-    return True
 
 
 def _is_there(tree: Tree) -> bool:

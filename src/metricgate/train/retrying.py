@@ -60,7 +60,8 @@ def run(
     """
     total = Usage(0.0, 0.0, 0)
     began = time.monotonic()
-    with signals.passed_on():
+    events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    with signals.into(events):  # all the time, so that none is missed between two attempts
         for retry in range(1, retries + 2):
             spent_s = command.spent_s + time.monotonic() - began
             attempt = replace(command, spent_s=spent_s, attempt=command.attempt + retry - 1)
@@ -81,16 +82,14 @@ def run(
                     f"{error.summary} after {duration(ran_s)}; starting it again in {duration(pause)} "
                     f"(retry {retry} of {retries}, METRICGATE_CHECKPOINT_DIR is kept)"
                 )
-            _wait(command, pause, usage=total)
+            _wait(command, pause, events, usage=total)
     raise AssertionError  # the last attempt returned or raised
 
 
-def _wait(command: Command, seconds: float, *, usage: Usage) -> None:
-    events: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    with signals.into(events):
-        try:
-            received = events.get(timeout=seconds)
-        except queue.Empty:
-            return
+def _wait(command: Command, seconds: float, events: queue.SimpleQueue[Any], *, usage: Usage) -> None:
+    try:
+        received = events.get(timeout=seconds)
+    except queue.Empty:
+        return
     sentence = f"was stopped by {received.number.name}, while it waited to be started again"
     raise commands.cancelled(command, sentence, usage=usage)

@@ -175,7 +175,7 @@ class Watch:
                 now = time.monotonic()
                 if now >= end:
                     self._out_of_time()
-                if now >= next_look:
+                if now >= min(next_look, next_beat):
                     next_look = now + look_s
                     self._look(now)
                 if now >= next_beat:
