@@ -187,18 +187,17 @@ def test_a_file_that_is_no_journal_is_left_alone(scene: Scene) -> None:
     assert (scene.root / "notes.txt").read_text() == "mine\n"
 
 
+@pytest.mark.slow
 def test_several_processes_share_a_study_and_one_is_killed_in_the_middle_of_a_trial(scene: Scene) -> None:
     scene.configure(run=FIRST_HANGS, more="trials: 8")
     with scene.start() as first:
         trial = scene.await_hanging()
-        with scene.start() as second, scene.start() as third:
+        with scene.start() as second:
             journal = scene.root / ".metricgate" / "tune" / "journal.log"
-            wait_for(lambda: _ended(journal) >= 7, "the others have done all but one")
+            wait_for(lambda: _ended(journal) >= 7, "the other one has done all but one")
             first.send(signal.SIGKILL)
             found = second.result()
-            again = third.result()
     _check_whole(found, trials=8)
-    assert again["trials"] == found["trials"]
     wait_for(lambda: not _is_running(trial), "the trial of the killed process is gone")
 
 
