@@ -52,3 +52,27 @@ def test_a_baseline_that_could_not_be_looked_for_is_no_pass(find: str) -> None:
 
 def test_nothing_is_looked_for_where_there_is_nothing_to_compare() -> None:
     jobs.require({"find": "skipped", "train": "success", "baseline": "skipped"}, Work(kind="record"))
+
+
+def test_where_one_job_trains_all_seeds_nothing_is_planned_or_merged() -> None:
+    alone = {"find": "success", "plan": "skipped", "train": "success", "merge": "skipped", "baseline": "skipped"}
+    jobs.require(alone, CHANGE)
+    jobs.require({**alone, "plan": "success", "merge": "success"}, CHANGE)
+
+
+@pytest.mark.parametrize(
+    ("plan", "merge"),
+    [(plan, merge) for plan, merge in itertools.product(RESULTS, RESULTS) if plan != merge or plan == "failure"],
+)
+def test_a_plan_whose_runs_were_not_merged_is_no_pass(plan: str, merge: str) -> None:
+    with pytest.raises(StageError):
+        jobs.require({"find": "success", "plan": plan, "train": "success", "merge": merge, "baseline": "success"}, CHANGE)
+
+
+def test_what_a_job_said_about_itself_is_told() -> None:
+    needs = {"train": "failure", "merge": "failure"}
+    with pytest.raises(StageError) as caught:
+        jobs.require(needs, CHANGE, problems={"merge": "seed 2 is missing", "find": "something else"})
+    assert caught.value.found == (
+        "there is nothing to judge: the job `train` failed; the job `merge` failed: seed 2 is missing"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -93,6 +94,42 @@ def test_the_results_of_the_needed_jobs_are_read_from_what_github_writes() -> No
 def test_other_needs_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="needs"):
         settings.from_environment("compare", inputs(needs=text, candidate="runs"))
+
+
+def test_what_a_job_says_about_itself_is_one_short_line() -> None:
+    said = "seed 2 is\nmissing\u202e" + "!" * 1000
+    job = {"result": "failure", "outputs": {"problem": said, "other": "x"}}
+    text = json.dumps({"merge": job, "train": {"result": "failure", "outputs": {"problem": ""}}, "find": {"result": "success"}})
+    found = settings.from_environment("compare", inputs(needs=text, candidate="runs")).problems
+    assert list(found) == ["merge"]
+    assert found["merge"].startswith("seed 2 is missing!")
+    assert len(found["merge"]) == 300
+
+
+def test_a_wrong_input_is_told_once() -> None:
+    with pytest.raises(UsageError) as caught:
+        settings.from_environment("compare", inputs(needs="[]", candidate="runs"))
+    assert str(caught.value).count("`needs`") == 1
+
+
+@pytest.mark.parametrize(("text", "count"), [("", None), ("0", None), ("1", 1), ("16", 16)])
+def test_no_number_of_shards_is_one_for_each_seed(text: str, count: int | None) -> None:
+    assert settings.from_environment("plan", inputs(shards=text)).shards == count
+
+
+@pytest.mark.parametrize("text", ["two", "-1", "1.5", "1,2"])
+def test_other_numbers_of_shards_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"`shards` .* should be a whole number"):
+        settings.from_environment("plan", inputs(shards=text))
+
+
+def test_what_is_merged_has_a_place_and_a_plan() -> None:
+    with pytest.raises(UsageError) as caught:
+        settings.from_environment("merge", JOB)
+    assert "`runs` is empty" in str(caught.value)
+    assert "`matrix` is empty: should be the output `matrix` of actions/plan" in str(caught.value)
+    with pytest.raises(UsageError, match=r"`matrix` is .* should be the output"):
+        settings.from_environment("merge", inputs(runs="shards", matrix="{}"))
 
 
 def test_what_cannot_be_left_out_is_asked_for() -> None:
