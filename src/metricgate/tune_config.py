@@ -164,14 +164,6 @@ class Tune(Section):
     retries: Annotated[int, pydantic.Field(ge=0, le=20)] = 3
     """How often a trial whose machine vanished is done again."""
 
-    @pydantic.field_validator("storage")
-    @classmethod
-    def _no_password(cls, storage: str | None) -> str | None:
-        if storage and has_password(storage):
-            message = "a password in a file is no secret: put the URL into the variable METRICGATE_TUNE_STORAGE"
-            raise ValueError(message)
-        return storage
-
     @pydantic.field_validator("params")
     @classmethod
     def _inside(cls, params: str | None) -> str | None:
@@ -188,6 +180,14 @@ class Tune(Section):
             message = "the same seed twice would count one training as two"
             raise ValueError(message)
         return seeds
+
+    # Of the whole section, because what a validator of one value refuses is quoted in the message.
+    @pydantic.model_validator(mode="after")
+    def _no_password(self) -> Tune:
+        if self.storage and has_password(self.storage):
+            message = f"`storage`: a password in a file is no secret; put the URL into the variable {self.storage_env}"
+            raise ValueError(message)
+        return self
 
     @pydantic.model_validator(mode="after")
     def _names_are_distinct(self) -> Tune:
