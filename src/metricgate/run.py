@@ -22,6 +22,9 @@ RUN_FILE = "run.json"
 RUN_SCHEMA: Literal["metricgate.run/1"] = "metricgate.run/1"
 
 FiniteFloat = Annotated[float, pydantic.Field(allow_inf_nan=False)]
+# What is measured: not negative, and far from where sums overflow, whoever wrote it.
+Amount = Annotated[float, pydantic.Field(allow_inf_nan=False, ge=0, le=1e15)]
+Bytes = Annotated[int, pydantic.Field(ge=0, le=2**63 - 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +72,25 @@ class Times(_Document):
 
 
 class Resources(_Document):
-    """What a run used, where it could be read."""
+    """What a run used, where it could be read; of GPUs, the training alone.
 
-    gpu: tuple[str, ...] = ()
-    gpu_peak_memory_bytes: int | None = None
-    gpu_utilisation: FiniteFloat | None = None
-    energy_wh: FiniteFloat | None = None
-    gpu_s: FiniteFloat | None = None
-    cpu_s: FiniteFloat | None = None
-    peak_memory_bytes: int | None = None
+    Attributes:
+        gpu: The models of its GPUs, one for each.
+        gpu_peak_memory_bytes: The most memory that it had on one of them.
+        gpu_utilisation: The part of the time in which they computed, 0 to 1.
+        energy_wh: What they consumed, all together, in watt-hours.
+        gpu_s: For how long it had them, all together, in seconds: two GPUs for an hour are 7200.
+        cpu_s: Processor seconds of the training.
+        peak_memory_bytes: The largest resident memory of one of its processes.
+    """
+
+    gpu: Annotated[tuple[Annotated[str, pydantic.Field(max_length=200)], ...], pydantic.Field(max_length=1024)] = ()
+    gpu_peak_memory_bytes: Bytes | None = None
+    gpu_utilisation: Annotated[float, pydantic.Field(allow_inf_nan=False, ge=0, le=1)] | None = None
+    energy_wh: Amount | None = None
+    gpu_s: Amount | None = None
+    cpu_s: Amount | None = None
+    peak_memory_bytes: Bytes | None = None
 
 
 class Fingerprints(_Document):

@@ -18,7 +18,7 @@ from metricgate.github import presentation
 from metricgate.github.commands import Commands
 from metricgate.report import comment, document, markdown, terminal
 from metricgate.report.comment import Source
-from metricgate.report.document import FlipsInfo, IntervalInfo, Report, RuleInfo, SideInfo, UntestedInfo
+from metricgate.report.document import CostInfo, FlipsInfo, IntervalInfo, Report, ReusedInfo, RuleInfo, SideInfo, UntestedInfo
 from tests.hostile import texts
 
 PARSER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
@@ -72,6 +72,8 @@ def report_with(text: str) -> Report:
         policy_changed=True,
         policy_changes=(f"{text}: {text} → {text}",),
         warnings=(text, f"The column `{text}` is new; {text}"),
+        cost=CostInfo(trainings=1, hours=1.0, gpu_hours=1.0, gpus=(text, f"`{text}`")),
+        reused=(ReusedInfo(seed=10**30, commit=text), ReusedInfo(commit=f"{text}`")),
     )
 
 

@@ -15,9 +15,11 @@ from metricgate.errors import InputError, UsageError
 from metricgate.gate import phrases
 from metricgate.report import document, markdown, numbers, summary, terminal
 from metricgate.report.document import (
+    CostInfo,
     FlipsInfo,
     IntervalInfo,
     Report,
+    ReusedInfo,
     ReuseInfo,
     RuleInfo,
     SettlementInfo,
@@ -123,6 +125,16 @@ FAIL = Report(
     ),
     untested_slices=(UntestedInfo(metric="accuracy", slice="label=10", n=12, min_n=50),),
     flips=FlipsInfo(metric="accuracy", worse=tuple(f"test-{i}" for i in range(46)), better=("test-99",)),
+    cost=CostInfo(
+        trainings=2,
+        hours=0.4,
+        gpu_hours=0.4,
+        gpus=("NVIDIA H100 80GB HBM3",),
+        gpu_peak_memory_bytes=61_200_000_000,
+        gpu_utilisation=0.83,
+        energy_wh=310.0,
+    ),
+    reused=(ReusedInfo(seed=1, commit="a1b2c3d4e5"),),
     **SIDES,
 )
 PASS = Report(
@@ -140,6 +152,7 @@ PASS = Report(
             p_pass=0.0004,
         ),
     ),
+    cost=CostInfo(trainings=3, hours=0.2, cpu_hours=0.38),
     **SIDES,
 )
 NOT_SURE = Report(

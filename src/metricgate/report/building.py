@@ -11,6 +11,7 @@ from metricgate.comparison import Comparison
 from metricgate.flips import Flips
 from metricgate.gate.reuse import Reuse
 from metricgate.gate.verdict import RuleResult, Verdict
+from metricgate.report import cost
 from metricgate.report.document import (
     FlipsInfo,
     IntervalInfo,
@@ -39,6 +40,7 @@ def build(
     reuse: Reuse | None = None,
     policy: str | None = None,
     given: tuple[Sequence[Run], Sequence[Run]] | None = None,
+    baseline_trained: bool = False,
 ) -> Report:
     """Put a comparison and its verdict into one document.
 
@@ -51,10 +53,12 @@ def build(
         reuse: How often the test set has been asked, where that is known.
         policy: The digest of the policy in force, where only a part of it could be judged; by default that of the comparison's.
         given: The runs of candidate and baseline with those that a comparison leaves out, such as copies of each other; by
-            default those that it looks at. The models of all of them are named.
+            default those that it looks at. The models of all of them are named, and their cost is told.
+        baseline_trained: Whether the baseline was trained for this comparison, so that it is part of the cost.
     """
     config = comparison.config
     candidate, baseline = given or (comparison.candidate.runs, comparison.baseline.runs)
+    trained = [run.record for run in (*candidate, *(baseline if baseline_trained else ()))]
     test_sets = {run.record.fingerprints.test_set or "" for run in comparison.candidate.runs}
     return Report(
         name=config.name,
@@ -74,6 +78,8 @@ def build(
         reuse=ReuseInfo(**{key: getattr(reuse, key) for key in ReuseInfo.model_fields}) if reuse else None,
         policy=policy or config.policy_digest,
         test_set=next((found for found in test_sets if len(test_sets) == 1 and _DIGEST.fullmatch(found)), None),
+        cost=cost.of(trained),
+        reused=cost.reused(run.record for run in candidate),
     )
 
 

@@ -15,7 +15,7 @@ from typing import Annotated
 import pydantic
 
 from metricgate.gate.verdict import RuleOutcome
-from metricgate.report import document, markdown, plain, summary
+from metricgate.report import cost, document, markdown, plain, summary
 from metricgate.report.document import Report
 
 EARLIER = 20
@@ -90,12 +90,12 @@ class Body:
     state: State | None
 
     def same(self, other: Body) -> bool:
-        """Whether people see the same; a link to another place with the same report is no change."""
+        """Whether people see the same; another link, or what it cost this time, is no change."""
         return self._essence() == other._essence()
 
     def _essence(self) -> list[str]:
         shown = self.shown.replace(self.state.link, "") if self.state and self.state.link else self.shown
-        return [line.rstrip() for line in shown.strip().splitlines()]
+        return [line.rstrip() for line in shown.strip().splitlines() if not line.startswith(cost.OPENING)]
 
 
 def marker(name: str) -> str:

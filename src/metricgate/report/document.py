@@ -167,6 +167,44 @@ class Waiver(_Part):
     commit: str
 
 
+class CostInfo(_Part):
+    """What a check's trainings took; null for what is not known of each of them.
+
+    Attributes:
+        trainings: How many there were; a run that was reused is none.
+        hours: How long they took, one after the other.
+        cpu_hours: Processor hours.
+        gpu_hours: GPU-hours: two GPUs for one hour are two.
+        gpus: The models of the GPUs, each once.
+        gpu_peak_memory_bytes: The most memory that a training had on one of them.
+        gpu_utilisation: The part of the time in which they computed, 0 to 1.
+        energy_wh: What they consumed, in watt-hours.
+    """
+
+    trainings: int
+    hours: Number
+    cpu_hours: Number | None = None
+    gpu_hours: Number | None = None
+    gpus: tuple[str, ...] = ()
+    gpu_peak_memory_bytes: int | None = None
+    gpu_utilisation: Number | None = None
+    energy_wh: Number | None = None
+
+
+class ReusedInfo(_Part):
+    """A run of the candidate that was not trained again.
+
+    Attributes:
+        seed: Its seed.
+        commit: Where the same training is recorded.
+        evaluated: Whether its scores are recorded there too; otherwise its model was evaluated again.
+    """
+
+    seed: int | None = None
+    commit: str
+    evaluated: bool = True
+
+
 class Report(_Part):
     """A report. A waiver lets a failed verdict pass; the verdict stays what it is.
 
@@ -193,6 +231,8 @@ class Report(_Part):
     reuse: ReuseInfo | None = None
     policy: Digest | None = None
     test_set: Digest | None = None
+    cost: CostInfo | None = None
+    reused: tuple[ReusedInfo, ...] = ()
 
     def waived(self, waiver: Waiver) -> Report:
         """This report with its regression accepted: exit code 1 becomes 0, nothing else is waived."""

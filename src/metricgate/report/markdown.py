@@ -8,7 +8,7 @@ from functools import cache
 import jinja2
 import tabulate
 
-from metricgate.report import plain, summary
+from metricgate.report import cost, plain, summary
 from metricgate.report.document import Report, RuleInfo
 
 BUDGET = 65_000
@@ -81,6 +81,7 @@ def _render(report: Report, detail: _Detail, *, shortened: bool) -> str:
         flips=_flips(report, detail.ids),
         certainty=[_prose(line, limit=500) for line in summary.certainty(report)] if detail.certainty else [],
         footer=_prose(summary.footer(report)),
+        spent=[plain.markdown(line, limit=500) for line in (cost.told_reused(report), cost.told(report)) if line],
         shortened=shortened,
     )
 

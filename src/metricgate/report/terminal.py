@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tabulate
 
-from metricgate.report import plain, summary
+from metricgate.report import cost, plain, summary
 from metricgate.report.document import Report, RuleInfo
 
 MAX_ROWS = 40
@@ -37,6 +37,7 @@ def render(report: Report) -> str:
     lines = "\n".join(f"  - {plain.text(line, limit=500)}" for line in summary.certainty(report))
     parts.append(f"How sure is this?\n{lines}")
     parts.append(plain.text(summary.footer(report)))
+    parts += [plain.text(line, limit=500) for line in (cost.told_reused(report), cost.told(report)) if line]
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 
