@@ -69,7 +69,7 @@ class Tuning(_Part):
     Attributes:
         name: The model's name.
         study: The study's name in its storage.
-        storage: Which one that is, without a password.
+        storage: What kind that is, such as ``postgresql``; where it is concerns nobody who reads a report.
         metric: What was searched for, ``direction`` which way is better.
         budget: How many trials were asked for.
         lost: How many had to be done again because their machine was gone.

@@ -73,7 +73,7 @@ def found(
     tuning = Tuning(
         name=config.name,
         study=study.study_name,
-        storage=place.shown if "://" in place.shown else "",
+        storage=place.shown.partition("://")[0].partition("+")[0] if "://" in place.shown else "journal",
         commit=commit,
         metric=tune.metric,
         direction=cast("Any", spaces.direction_of(config, tune)),

@@ -31,7 +31,7 @@ def render(tuning: Tuning, *, budget: int = BUDGET) -> str:
     parts.append(_parameters(tuning))
     parts += [f"⚠️ {_prose(warning)}" for warning in tuning.warnings]
     folded = [_folded("Best value after each trial", chart) for chart in [_chart(tuning)] if chart]
-    folded.append(_folded(f"The best {len(wording.trial_rows(tuning))} trials", _trials(tuning)))
+    folded.append(_folded(f"The best {wording.trials(len(wording.trial_rows(tuning)))}", _trials(tuning)))
     text = _joined([*parts, *folded, _footer(tuning)])
     if tuning.verdict is not None:
         room = budget - len(text) - 200
@@ -79,14 +79,13 @@ def _chart(tuning: Tuning) -> str:
     line = ", ".join(f"{value:.6g}" for _, value in shown)
     return (
         f'```mermaid\nxychart-beta\n  title "{plain.mermaid(tuning.metric)}: best so far"\n'
-        f'  x-axis "trials that got to their end" {shown[0][0]} --> {shown[-1][0]}\n  line [{line}]\n```'
+        f'  x-axis "trials that got to the end" {shown[0][0]} --> {shown[-1][0]}\n  line [{line}]\n```'
     )
 
 
 def _footer(tuning: Tuning) -> str:
-    where = f" in {plain.markdown(tuning.storage)}" if tuning.storage else ""
     at = f", at `{tuning.commit[:7]}`" if tuning.commit and tuning.commit.isalnum() else ""
-    return f"Study {plain.markdown(tuning.study)}{where}{at} · everything is in tuning.json"
+    return f"Study {plain.markdown(tuning.study)}{at} · everything is in tuning.json"
 
 
 def _prose(text: str, *, limit: int = 1000) -> str:

@@ -36,5 +36,5 @@ def render(tuning: Tuning) -> str:
     parts.append(f"The best trials\n{trials}")
     if tuning.verdict is not None:
         parts.append(f"Best parameters against present ones\n{report_terminal.render(tuning.verdict)}")
-    parts.append(f"Study {plain.text(tuning.study)}" + (f" in {plain.text(tuning.storage)}" if tuning.storage else ""))
+    parts.append(f"Study {plain.text(tuning.study)}")
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"

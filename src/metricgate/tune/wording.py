@@ -11,19 +11,24 @@ MOST_TRIALS = 10
 """How many of the best trials are listed."""
 
 
+def trials(count: int) -> str:
+    """So many trials."""
+    return "1 trial" if count == 1 else f"{count} trials"
+
+
 def headline(tuning: Tuning) -> str:
     """What was found, in one line."""
     metric = f"{tuning.metric} {numbers.plain(tuning.best.value)}"
     if not tuning.changed:
-        return f"🔎 {tuning.name}: the present parameters are the best of {tuning.count('complete')} trials, {metric}"
+        return f"🔎 {tuning.name}: the present parameters are the best of {trials(tuning.count('complete'))}, {metric}"
     if tuning.current is not None and tuning.current.value is not None:
         metric = f"{tuning.metric} {numbers.plain(tuning.current.value)} → {numbers.plain(tuning.best.value)}"
-    return f"🔎 {tuning.name}: {metric}, the best of {tuning.count('complete')} trials"
+    return f"🔎 {tuning.name}: {metric}, the best of {trials(tuning.count('complete'))}"
 
 
 def counts(tuning: Tuning) -> str:
     """How many trials there were, and what became of them."""
-    parts = [f"{tuning.count('complete')} got to their end"]
+    parts = [f"{tuning.count('complete')} got to the end"]
     if pruned := tuning.count("pruned"):
         parts.append(f"{pruned} pruned")
     if failed := tuning.count("failed"):
@@ -31,8 +36,8 @@ def counts(tuning: Tuning) -> str:
     if running := tuning.count("running"):
         parts.append(f"{running} are running elsewhere")
     done = len([trial for trial in tuning.trials if trial.state not in ("running", "waiting")])
-    again = f" {tuning.lost} had to be done again because their machine was gone." if tuning.lost else ""
-    return f"{done} of {tuning.budget} trials: {', '.join(parts)}.{again}"
+    again = f" {trials(tuning.lost)} had to be done again: the machine was gone." if tuning.lost else ""
+    return f"{done} of {trials(tuning.budget)}: {', '.join(parts)}.{again}"
 
 
 def retrained(tuning: Tuning) -> str:
