@@ -15,7 +15,7 @@ TOPICS = (
     "bootstrap",
     "auc",
     "comment",
-    "train_overhead",
+    "supervision",
     "setup_action",
     "server",
     "release",

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from metricgate import formats, golden
-from metricgate.baseline import parquet_copy
 from metricgate.config import Config
 from metricgate.errors import InputError, UsageError
 from metricgate.formats import metrics_json
@@ -87,6 +86,8 @@ def _pack(run: Run, *, commit: str, config: Config) -> PackedRun:
         texts = {config.scores.id, *config.slice_columns, *(run.record.fingerprints.reference_columns or ())}
         texts |= {config.scores.cluster} if config.scores.cluster else set()
         predicted = {column for metric in config.metrics.values() for column in metric.columns}
+        from metricgate.baseline import parquet_copy  # a training that may be reused looks here, and needs no tables
+
         copy = parquet_copy.of(run.scores.path, numbers={*config.metrics, *run.metrics, *predicted}, texts=texts)
         table = (f"{score_tables.STEM}{copy.suffix.lower()}", copy.read_bytes())
         if copy != run.scores.path:

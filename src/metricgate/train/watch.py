@@ -183,7 +183,7 @@ class Watch:
                     self._beat(now)
                 continue
             if isinstance(event, Exited):
-                self._look(time.monotonic())
+                self._look(time.monotonic(), is_over=True)
                 return event
             if event.nth > self._nth:
                 self._nth = event.nth
@@ -195,14 +195,16 @@ class Watch:
         else:
             self._kill()
 
-    def _look(self, now: float) -> None:
+    def _look(self, now: float, *, is_over: bool = False) -> None:
         self._kills = [self._kills[1], self._counters.read()]
         progress = self._read()
         is_new = progress is not None and progress != self.progress
         if progress is not None and is_new:
             self._take(progress, now)
         self._moved = max(self._moved, self._output.moved)
-        if self.ended:
+        if is_over and is_new and self._objection:
+            self._objection(progress)  # for its information: there is nothing left to end
+        if is_over or self.ended:
             return
         limit = self._limits.stall_s
         if limit is not None and now - self._moved >= limit:
