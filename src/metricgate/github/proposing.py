@@ -19,6 +19,7 @@ from metricgate.github.failures import MissingError, RefusedError, RejectedError
 from metricgate.report import plain
 
 if TYPE_CHECKING:
+    from github.GitRef import GitRef
     from github.Repository import Repository as Handle
 
     from metricgate.github.api import Repository
@@ -155,13 +156,17 @@ def _push(repository: Repository, proposal: Proposal) -> tuple[bool, str, bool]:
 
 
 def _commit_of(repository: Repository, branch: str) -> str | None:
-    name = f"refs/heads/{branch}"
-
     def find(handle: Handle) -> str | None:
-        # Not the branch by its name: to a token that may not see the repository that would be missing too.
-        return next((ref.object.sha for ref in handle.get_git_matching_refs(f"heads/{branch}") if ref.ref == name), None)
+        found = _ref(handle, branch)
+        return None if found is None else found.object.sha
 
     return repository.ask(find, doing=f"look for the branch {plain.text(branch)}", needs=READS)
+
+
+def _ref(handle: Handle, branch: str) -> GitRef | None:
+    """A branch; not asked for by its name: to a token that may not see the repository that would be missing too."""
+    name = f"refs/heads/{branch}"
+    return next((ref for ref in handle.get_git_matching_refs(f"heads/{branch}") if ref.ref == name), None)
 
 
 def _is_ahead(repository: Repository, base: str, tip: str) -> bool:
@@ -205,8 +210,8 @@ def _commit(repository: Repository, proposal: Proposal, text: str, *, parent: st
         element = InputGitTreeElement(str(proposal.path), "100644", "blob", content=text)
         tree = handle.create_git_tree([element], before.tree)
         made = handle.create_git_commit(message, tree, [before])
-        if is_there:
-            ref = handle.get_git_ref(f"heads/{proposal.branch}")
+        ref = _ref(handle, proposal.branch) if is_there else None
+        if ref is not None:
             ref.edit(made.sha, force=False)
         else:
             ref = handle.create_git_ref(f"refs/heads/{proposal.branch}", made.sha)
