@@ -2,8 +2,8 @@
 
 The training is a small network in numpy on random digits that prints a line per step, as chatty as a progress bar, and tells
 its progress once a second; so heartbeats, the progress file, the watch for a standstill and the guard are all at work. The
-clock ends it: on a shared machine two equal trainings of a minute differ by more than the overhead, so what is compared is what comes
-before and after the same time of training, and the processor time on top of it.
+clock ends it: on a shared machine two equal trainings of a minute differ by more than the overhead, so what is compared is what
+comes before and after the same time of training, and the processor time on top of it.
 
 The memory is that of all processes but the training's own, sampled ten times a second: `metricgate`, its guard, and the
 interpreter that it asks about its packages at the start. Proportional set size shares out what several processes have in
