@@ -121,15 +121,19 @@ class TestFinding:
         assert (answer["devices"], answer["why"], answer["present"]) == ([], why, present)
 
     def test_no_library_and_another_library_are_reasons_too(self, machine: Machine, tmp_path: Path) -> None:
-        (tmp_path / "text").mkdir()
-        (tmp_path / "text" / nvml.LIBRARY).write_text("no library")
-        for folder in (tmp_path, tmp_path / "text"):
-            assert found(machine, LD_LIBRARY_PATH=str(folder))["why"] == "libnvidia-ml.so.1 is not there"
-        (tmp_path / "c").mkdir()
-        (tmp_path / "c" / "empty.c").write_text("int nothing;\n")
-        compiled = tmp_path / "c" / nvml.LIBRARY
-        subprocess.run(["gcc", "-shared", "-fPIC", "-o", str(compiled), str(tmp_path / "c" / "empty.c")], check=True)
-        assert found(machine, LD_LIBRARY_PATH=str(tmp_path / "c"))["why"] == "libnvidia-ml.so.1 says: Function Not Found"
+        assert found(machine, LD_LIBRARY_PATH=str(no_library(tmp_path)))["why"] == "libnvidia-ml.so.1 is not there"
+        source, folder = tmp_path / "empty.c", tmp_path / "empty"
+        source.write_text("int nothing;\n")
+        folder.mkdir()
+        subprocess.run(["gcc", "-shared", "-fPIC", "-o", str(folder / nvml.LIBRARY), str(source)], check=True)
+        assert found(machine, LD_LIBRARY_PATH=str(folder))["why"] == "libnvidia-ml.so.1 says: Function Not Found"
+
+
+def no_library(folder: Path) -> Path:
+    """A folder that hides the library of this machine, should it have one."""
+    (folder / "none").mkdir()
+    (folder / "none" / nvml.LIBRARY).write_text("no library")
+    return folder / "none"
 
 
 METER = """
@@ -192,3 +196,9 @@ class TestMetering:
         assert used["energy_wh"] == pytest.approx(3.0)
         assert 0 < used["utilisation"] <= 0.9
         assert used["gpu_s"] > 0
+
+
+def test_the_check_of_a_real_gpu_says_that_there_is_none(machine: Machine, tmp_path: Path) -> None:
+    root = str(Path(__file__).parents[2])
+    script = "import sys; sys.path.insert(0, sys.argv[1]); from benchmarks import gpu_check; raise SystemExit(gpu_check.main())"
+    assert machine.run(script, root, LD_LIBRARY_PATH=str(no_library(tmp_path))) == "no GPU: libnvidia-ml.so.1 is not there\n"

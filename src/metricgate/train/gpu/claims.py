@@ -36,6 +36,7 @@ SHARED_VARIABLE = "METRICGATE_GPU_SHARED"
 _FOLDER = Path("/tmp/metricgate-gpus")  # noqa: S108 - locks.py trusts nothing in it
 _TURN = "turn"
 _WAITING = "waiting-"
+_USED = "used by "
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 3.0
 # Of memory that nobody seen here uses: more than a driver or a desktop takes.
 _UNSEEN_PART, _UNSEEN_BYTES = 1 / 8, 2**30
@@ -175,7 +176,9 @@ class _Wanted:
                 if now >= deadline:
                     raise self._out_of_time(timeout_s)
                 if now >= say_at and rest > _FIRST_PAUSE_S:  # not for a moment's wait
-                    console.say(f"waiting for {self.total - self._free} of {_gpus(self.total)}; {self._holders()}")
+                    console.say(
+                        f"waiting for {self.total - self._free} of {_gpus(self.total)}; {self._holders()}{self._hint()}"
+                    )
                     say_at = now + console.heartbeat_s
                 pause(min(rest * random.uniform(0.7, 1.3), deadline - now))  # noqa: S311 - keeps jobs out of step
                 rest = min(rest * 1.5, _LONGEST_PAUSE_S)
@@ -206,7 +209,7 @@ class _Wanted:
                     self._busy[device] = f"held by {_holder(self.locks.told(_lock_name(device)))}"
                 elif user := "" if self.shared else used_by(device, self.vendor):
                     lock.release()
-                    self._busy[device] = f"used by {user}"
+                    self._busy[device] = f"{_USED}{user}"
                 else:
                     free[device] = lock
             due = self._due_to_others(list(free))
@@ -252,6 +255,10 @@ class _Wanted:
 
     def _holders(self) -> str:
         return "; ".join(f"{label(device)} is {how}" for device, how in self._busy.items()) or "another job is choosing its own"
+
+    def _hint(self) -> str:
+        strangers = any(how.startswith(_USED) for how in self._busy.values())
+        return f" ({SHARED_VARIABLE}=1 in the runner's environment takes it all the same)" if strangers else ""
 
     def _out_of_time(self, timeout_s: float) -> StageError:
         return StageError(
