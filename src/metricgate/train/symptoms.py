@@ -15,7 +15,7 @@ class Symptom:
 
     Attributes:
         kind: The cause, for programs.
-        pattern: What is looked for, in an exception that ended the program or, without one, in the last lines.
+        pattern: The expression that is looked for, in an exception that ended the program or, without one, in the last lines.
         sentence: What happened; goes on after "the training of seed 0". Its fields are the pattern's groups.
         advice: What to do, with the same fields.
         retryable: Whether starting it again can help.
@@ -24,7 +24,7 @@ class Symptom:
     """
 
     kind: str
-    pattern: re.Pattern[str]
+    pattern: str
     sentence: str
     advice: str
     retryable: bool = False
@@ -60,7 +60,7 @@ class Finding:
 
 
 def _symptom(kind: str, *patterns: str, sentence: str, advice: str, retryable: bool = False, within: int = 5) -> Symptom:
-    return Symptom(kind, re.compile("|".join(patterns), re.MULTILINE), sentence, advice, retryable, within)
+    return Symptom(kind, "|".join(patterns), sentence, advice, retryable, within)
 
 
 SYMPTOMS = (
@@ -248,5 +248,6 @@ def package(module: str) -> str:
 
 
 def _find(texts: Mapping[Symptom, Sequence[str]]) -> Finding | None:
-    found = ((symptom, symptom.pattern.search(text)) for symptom, some in texts.items() for text in some)
+    # Compiled when they are needed: a training that goes well should not wait for a hundred expressions.
+    found = ((symptom, re.search(symptom.pattern, text, re.MULTILINE)) for symptom, some in texts.items() for text in some)
     return next((Finding(symptom, match) for symptom, match in found if match), None)
