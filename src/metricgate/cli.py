@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from metricgate import command_line
-from metricgate.errors import ExitCode, MetricgateError
+from metricgate.errors import ExitCode, MetricgateError, of_full_disk
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -44,7 +44,10 @@ def guarded(command: Command, options: argparse.Namespace) -> int:
         _complain("interrupted")
     except MemoryError:
         _complain("out of memory; compare fewer runs at once, or on a larger machine")
-    except Exception:  # noqa: BLE001 - see above
+    except Exception as error:  # noqa: BLE001 - see above
+        if isinstance(error, OSError) and (full := of_full_disk(error)):
+            _complain(str(full))
+            return int(full.exit_code)
         traceback.print_exc()
         _complain("this is a bug in metricgate; please report it with the lines above")
     return ExitCode.STAGE_FAILED

@@ -7,6 +7,7 @@ errors.
 
 from __future__ import annotations
 
+import errno
 from enum import IntEnum
 
 
@@ -67,3 +68,15 @@ class StageError(MetricgateError):
     """Training, evaluation or the infrastructure under them failed."""
 
     exit_code = ExitCode.STAGE_FAILED
+
+
+def of_full_disk(error: OSError) -> StageError | None:
+    """What to say about a disk that is full, or a quota that is spent; None about anything else."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    return StageError(
+        str(error.strerror),
+        where=str(error.filename or ""),
+        expected="room for what metricgate writes: logs, runs, a copy of the model",
+        fix="free the disk, or say --run-dir (in an action: run-dir) with a folder on a larger one",
+    )

@@ -50,7 +50,7 @@ def test_an_action_has_the_outputs_that_the_code_sets(stage: Stage) -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_an_action_runs_its_own_stage_and_interpolates_nothing_into_shell(stage: Stage) -> None:
     run = step(stage)["run"]
-    assert re.fullmatch(rf'"\$GITHUB_ACTION_PATH/(\.\./|actions/)setup/run\.sh" {stage}', run)
+    assert re.fullmatch(rf'exec "\$GITHUB_ACTION_PATH/(\.\./|actions/)setup/run\.sh" {stage}', run)
     script = run.split('"')[1].replace("$GITHUB_ACTION_PATH", str(file_of(stage).parent))
     assert Path(script).resolve().is_file()
 

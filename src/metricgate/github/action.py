@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from metricgate import config_file, pipeline
 from metricgate.config import Config
-from metricgate.errors import ExitCode, MetricgateError, StageError, UsageError
+from metricgate.errors import ExitCode, MetricgateError, StageError, UsageError, of_full_disk
 from metricgate.github import event, jobs, policy, presentation, settings, showing
 from metricgate.github.commands import Commands
 from metricgate.github.job import Job
@@ -79,7 +79,10 @@ def main(stage: str, environ: Mapping[str, str], *, stream: TextIO | None = None
             runner.output("exit-code", str(int(error.exit_code)))
         presentation.explain(runner, error, title=_TITLES[name])
         return int(error.exit_code)
-    except Exception:  # noqa: BLE001 - the edge: Python's own exit code 1 would say that a rule failed
+    except Exception as error:  # noqa: BLE001 - the edge: Python's own exit code 1 would say that a rule failed
+        if isinstance(error, OSError) and (full := of_full_disk(error)):
+            presentation.explain(runner, full, title=_TITLES[name])
+            return int(full.exit_code)
         traceback.print_exc()
         bug = StageError("metricgate itself failed; the traceback is in the log", fix="report it with the log")
         presentation.explain(runner, bug, title=_TITLES[name])

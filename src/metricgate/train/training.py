@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -198,7 +198,8 @@ class Trainer:
             def one(seed: int) -> RunFolder:
                 mine = free.pop()  # there are as many as threads
                 try:
-                    return self.train(seed, claim=mine, private=True)
+                    told = replace(self, console=self.console.lane(f"seed {seed}"))
+                    return told.train(seed, claim=mine, private=True)
                 finally:
                     free.append(mine)
 

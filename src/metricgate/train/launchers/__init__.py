@@ -20,7 +20,15 @@ def of(train: Train, *, environ: Mapping[str, str]) -> Launcher | None:
         StageError: What is needed to talk to it is not here.
     """
     if train.launcher == "slurm":
-        from metricgate.train.launchers.slurm import SlurmLauncher
+        from metricgate.train.launchers.slurm import SlurmJobs
 
-        return SlurmLauncher(train.slurm, environ)
+        return SlurmJobs(train.slurm, environ=environ)
+    if train.launcher == "ray":
+        from metricgate.train.launchers.ray import RayJobs
+
+        return RayJobs(train.ray, environ=environ)
+    if train.kubernetes is not None and train.launcher == "kubernetes":
+        from metricgate.train.launchers.kubernetes import KubernetesJobs
+
+        return KubernetesJobs(train.kubernetes, environ=environ)
     return None

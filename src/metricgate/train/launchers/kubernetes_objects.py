@@ -77,6 +77,7 @@ def training(job: Job, seed: int, settings: Kubernetes, *, user: int, group: int
         return {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": {**spec, "ttlSecondsAfterFinished": KEPT_S}}
     policy = {
         "maxRestarts": 0,
+        "restartStrategy": "BlockingRecreate",  # two at once would write the same checkpoints
         "rules": [
             {"name": "disrupted", "action": "RestartJobSetAndIgnoreMaxRestarts", "onJobFailureReasons": [POD_FAILURE_POLICY]}
         ],

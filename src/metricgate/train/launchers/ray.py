@@ -46,6 +46,7 @@ _NOT_BEGUN: Mapping[str, str] = {
     "JOB_SUPERVISOR_ACTOR_UNSCHEDULABLE": "could not begin: no node of the cluster can run it",
     "JOB_ENTRYPOINT_COMMAND_START_ERROR": "could not begin: its command could not be started",
 }
+_TELLS_ALL = "METRICGATE_ENGINE_TELLS_ALL"
 _WAITS_FOR_RESOURCES = "waiting for resources"
 
 
@@ -219,7 +220,8 @@ def request(job: Job, seed: int, *, gpus: int, cpus: float) -> dict[str, Any]:
         driver = (PYTHON, str(job.folder / ray_driver.FILE), "drive", str(job.folder), str(seed))
         asked = ("--nodes", str(job.nodes), "--cpus", f"{cpus:g}", "--gpus", str(gpus), "--grace", f"{job.grace_s:g}")
         return {**body, "entrypoint": shlex.join((*driver, *asked, "--", *job.command(seed)))}
-    body |= {"entrypoint": f"exec {shlex.join(job.command(seed))}", "entrypoint_num_cpus": cpus}
+    # Ray's SIGTERM goes to every process below its command; one that is passed on would be the second.
+    body |= {"entrypoint": f"exec env {_TELLS_ALL}=1 {shlex.join(job.command(seed))}", "entrypoint_num_cpus": cpus}
     return body | ({"entrypoint_num_gpus": gpus} if gpus else {})
 
 

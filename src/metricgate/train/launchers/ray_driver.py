@@ -1,7 +1,7 @@
 """Runs one task of a job on several nodes of a Ray cluster, inside it: ``ray_driver.py drive FOLDER SEED … COMMAND…``.
 
-This file is copied into the job's folder and stands alone: the standard library of Python 3.8 and Ray. It asks Ray for the nodes,
-tells each of them the addresses of all, runs a worker on each, and ends all of them when one fails or a signal comes.
+This file is copied into the job's folder and stands alone: the standard library of Python 3.8 and Ray. It asks Ray for the
+nodes, tells each of them the addresses of all, runs a worker on each, and ends all of them when one fails or a signal comes.
 """
 
 from __future__ import annotations

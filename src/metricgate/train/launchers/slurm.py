@@ -11,7 +11,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 from metricgate.errors import ConfigError, StageError
@@ -98,11 +97,10 @@ _REFUSALS: Sequence[tuple[str, str]] = (
 )
 
 
-@dataclass(frozen=True)
-class SlurmLauncher:
+class SlurmJobs:
     """Hands jobs to Slurm.
 
-    Attributes:
+    Args:
         options: What the configuration says about it.
         environ: The environment that Slurm's commands run in.
 
@@ -110,12 +108,11 @@ class SlurmLauncher:
         ConfigError: An option of sbatch is one that is metricgate's to give.
     """
 
-    options: Options
-    environ: Mapping[str, str]
-
-    def __post_init__(self) -> None:
-        for option in self.options.options:
+    def __init__(self, options: Options, *, environ: Mapping[str, str]) -> None:
+        for option in options.options:
             _check(option)
+        self._options = options
+        self._environ = environ
 
     @property
     def name(self) -> str:
@@ -190,12 +187,12 @@ class SlurmLauncher:
         logs = str(job.folder).replace("%", "%%")
         is_array = len(job.tasks) > 1
         before_end = f"TERM@{math.ceil(job.grace_s) + 30}"
-        given = {"--partition": self.options.partition, "--account": self.options.account, "--qos": self.options.qos}
+        given = {"--partition": self._options.partition, "--account": self._options.account, "--qos": self._options.qos}
         return (
             "sbatch",
             "--parsable",
             # Not the runner's environment, which holds its secrets, but that of a login on the node.
-            *(() if any(option.startswith(_EXPORT) for option in self.options.options) else (f"{_EXPORT}=NONE",)),
+            *(() if any(option.startswith(_EXPORT) for option in self._options.options) else (f"{_EXPORT}=NONE",)),
             f"--job-name={job.key}",
             f"--comment={job.name}",
             *((f"--array=0-{len(job.tasks) - 1}",) if is_array else ()),
@@ -204,12 +201,12 @@ class SlurmLauncher:
             *((f"--gpus-per-node={job.gpus}",) if job.gpus else ()),
             f"--time={limit}",
             f"--signal={'B:' if job.nodes == 1 else ''}{before_end}",
-            "--requeue" if self.options.requeue else "--no-requeue",
+            "--requeue" if self._options.requeue else "--no-requeue",
             "--open-mode=append",
             f"--chdir={job.folder}",
             f"--output={logs}/engine-{'%a' if is_array else 0}.log",
             *(f"{option}={value}" for option, value in given.items() if value is not None),
-            *self.options.options,
+            *self._options.options,
             str(job.folder / _SCRIPT_FILE),
             str(job.folder / WORKER_FILE),
             str(job.folder / JOB_FILE),
@@ -232,14 +229,14 @@ class SlurmLauncher:
         return done.returncode == 0
 
     def _run(self, call: Sequence[str], *, timeout_s: float = _COMMAND_S) -> subprocess.CompletedProcess[str]:
-        program = shutil.which(call[0], path=self.environ.get("PATH"))
+        program = shutil.which(call[0], path=self._environ.get("PATH"))
         if program is None:
             raise StageError(
                 f"there is no {call[0]} on this machine",
                 expected="Slurm's commands, on a runner from which jobs can be submitted",
                 fix="let the job run on such a runner (`runs-on`), or install Slurm's client commands (Debian's slurm-client)",
             )
-        environ = {name: value for name, value in self.environ.items() if not _NOT_PASSED_ON.fullmatch(name)}
+        environ = {name: value for name, value in self._environ.items() if not _NOT_PASSED_ON.fullmatch(name)}
         try:
             done = subprocess.run(  # noqa: S603 - Slurm's own command, without a shell
                 [program, *call[1:]],
