@@ -14,6 +14,7 @@ import optuna
 from metricgate import config_file, run, workspace
 from metricgate.config import Config
 from metricgate.errors import ConfigError, UsageError
+from metricgate.train import equipment
 from metricgate.train.console import Console
 from metricgate.train.gpu import claims
 from metricgate.train.gpu.claims import Claim
@@ -124,12 +125,13 @@ def tune(wanted: Wanted, *, environ: Mapping[str, str], console: Console, progre
         study = studies.load(place, name, section)
         budget = studies.total(study, section)
         _say_where(board, found, study, section, budget=budget, place=place, present=present, current=current)
-        with _claimed(config, section, console, environ) as claimed:
+        equipped = _equipped(config, section, root=root, folder=folder, console=console, environ=inherited)
+        with equipped as (environ_of_trials, claimed):
             Search(
                 place=place,
                 name=name,
                 tune=section,
-                bench=_bench(config, section, line, root=root, folder=folder, file=file, environ=inherited),
+                bench=_bench(config, section, line, root=root, folder=folder, file=file, environ=environ_of_trials),
                 budget=budget,
                 claims=claimed,
                 board=board,
@@ -199,13 +201,26 @@ def _bench(
 
 
 @contextlib.contextmanager
-def _claimed(config: Config, tune: Tune, console: Console, environ: Mapping[str, str]) -> Iterator[tuple[Claim, ...]]:
-    """GPUs for every worker, where there are any: with fewer GPUs there are fewer workers."""
-    count = config.train.gpus if config.train else None
-    folder = claims.default_folder(environ)
-    timeout = config.train.timeout if config.train else _TRIAL_S
-    with claims.claim(count, folder=folder, console=console, timeout_s=timeout, environ=environ, per=tune.workers) as claim:
-        yield claim.split(tune.workers)
+def _equipped(
+    config: Config, tune: Tune, *, root: Path, folder: Path, console: Console, environ: Mapping[str, str]
+) -> Iterator[tuple[Mapping[str, str], tuple[Claim, ...]]]:
+    """What trials inherit, the data set among it, and GPUs for every worker: with fewer GPUs there are fewer workers."""
+    if config.train is None:
+        locks = claims.default_folder(environ)
+        with claims.claim(None, folder=locks, console=console, timeout_s=_TRIAL_S, environ=environ, per=tune.workers) as claim:
+            yield environ, claim.split(tune.workers)
+        return
+    at_once = config.train.model_copy(update={"parallel": tune.workers, "launcher": "local", "nodes": 1})
+    with equipment.ready(
+        config.model_copy(update={"train": at_once}),
+        root=root,
+        kept=workspace.kept_folder(root, environ),
+        folder=folder,
+        seeds=tune.workers,
+        environ=environ,
+        console=console,
+    ) as here:
+        yield here.environ, here.claim.split(tune.workers)
 
 
 def _say_where(
