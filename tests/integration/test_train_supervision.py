@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import os
@@ -452,6 +453,19 @@ class TestRetries:
         with pytest.raises(CommandError):
             retrying.run(dataclasses.replace(work, line="kill -9 $$"), retries=1, backoff_s=0, console=to)
         assert titles == ["training of seed 0", "end", "training of seed 0, attempt 2", "end"]
+
+    def test_of_the_log_begin_and_end_on_lines_of_their_own(self, work: Command) -> None:
+        output = io.BytesIO()
+
+        @contextlib.contextmanager
+        def group(title: str) -> Iterator[None]:
+            output.write(f"::group::{title}\n".encode())
+            yield
+            output.write(b"::endgroup::\n")
+
+        to = dataclasses.replace(console(output), grouping=group)
+        command.run(dataclasses.replace(work, line="printf 'no end of the line'"), console=to)
+        assert output.getvalue() == b"::group::training of seed 0\nno end of the line\n::endgroup::\n"
 
     def test_run_what_they_are_given(self, work: Command) -> None:
         """Tests and other launchers give their own."""

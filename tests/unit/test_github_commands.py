@@ -75,6 +75,36 @@ def test_nothing_that_others_print_is_a_command() -> None:
     ]
 
 
+def test_groups_of_what_others_print_have_commands_of_ours_alone() -> None:
+    stream = io.StringIO()
+    runner = Commands(stream=stream)
+    with runner.foreign_output() as group:
+        for seed in range(2):
+            with group(f"seed\n{seed}"):
+                stream.write("::endgroup::\n")
+    lines = stream.getvalue().splitlines()
+    tokens = [line.removeprefix("::stop-commands::") for line in lines if line.startswith("::stop-commands::")]
+    assert len(set(tokens)) == 5
+    assert lines == [
+        f"::stop-commands::{tokens[0]}",
+        f"::{tokens[0]}::",
+        "::group::seed 0",
+        f"::stop-commands::{tokens[1]}",
+        "::endgroup::",
+        f"::{tokens[1]}::",
+        "::endgroup::",
+        f"::stop-commands::{tokens[2]}",
+        f"::{tokens[2]}::",
+        "::group::seed 1",
+        f"::stop-commands::{tokens[3]}",
+        "::endgroup::",
+        f"::{tokens[3]}::",
+        "::endgroup::",
+        f"::stop-commands::{tokens[4]}",
+        f"::{tokens[4]}::",
+    ]
+
+
 def test_a_group_ends_when_what_is_in_it_fails() -> None:
     stream = io.StringIO()
     runner = Commands(stream=stream)

@@ -11,7 +11,7 @@ import contextlib
 import re
 import secrets
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, TextIO
 
@@ -21,6 +21,7 @@ SUMMARY_BYTES = 1024 * 1024 - 1024  # GitHub drops a summary of more than 1 MiB 
 ANNOTATIONS = 10  # of each level a step; more are dropped without a word
 
 Level = Literal["error", "warning", "notice"]
+Grouping = Callable[[str], contextlib.AbstractContextManager[None]]
 
 _CUT = "\n\n*The rest does not fit into a step summary.*\n"
 
@@ -76,14 +77,37 @@ class Commands:
             self._command("endgroup", "")
 
     @contextlib.contextmanager
-    def foreign_output(self) -> Iterator[None]:
-        """Let others print: nothing that they print is a command to the runner."""
-        token = secrets.token_hex(16)
-        self._command("stop-commands", token)
+    def foreign_output(self) -> Iterator[Grouping]:
+        """Let others print: nothing that they print is a command to the runner.
+
+        Yields:
+            A ``group`` for inside. It is for when nothing foreign runs, as commands count again for as long as it takes to say
+            so. GitHub doesn't nest groups: one that begins ends the one around it.
+        """
+        token = self._stop()
+
+        @contextlib.contextmanager
+        def group(title: str) -> Iterator[None]:
+            nonlocal token
+            self._command(token, "")
+            self._command("group", " ".join(title.split()))
+            token = self._stop()
+            try:
+                yield
+            finally:
+                self._command(token, "")
+                self._command("endgroup", "")
+                token = self._stop()
+
         try:
-            yield
+            yield group
         finally:
             self._command(token, "")
+
+    def _stop(self) -> str:
+        token = secrets.token_hex(16)
+        self._command("stop-commands", token)
+        return token
 
     def summary(self, markdown: str) -> None:
         """Append to the step summary, and say so in the place where it had to be cut."""

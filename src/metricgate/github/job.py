@@ -93,20 +93,20 @@ class Job:
         title: str,
         recorded: Sequence[Path] = (),
     ) -> Path:
-        """Train or evaluate (or both) what is checked out at ``root``, in a group of the log where nothing is a command.
+        """Train or evaluate (or both) what is checked out at ``root``, in groups of the log where nothing is a command.
 
         Args:
             root: The checkout.
             run_dir: Where the runs go.
             stages: What is done.
-            title: Of the group.
+            title: Of the group around those of each training and evaluation.
             recorded: Folders of recorded runs that may take the place of a training. What lies in the checkout is never one:
                 a change could bring its own.
         """
-        with self.runner.group(title), self.runner.foreign_output():
+        with self.runner.group(title), self.runner.foreign_output() as group:
             return pipeline.produce(
                 root,
-                console=Console(output=sys.stdout.buffer, progress=sys.stderr),
+                console=Console(output=sys.stdout.buffer, progress=sys.stderr, grouping=group),
                 environ=self.foreign_environ,
                 config=Path(self.settings.config),
                 stages=stages,

@@ -54,7 +54,11 @@ class Console:
             yield
             return
         with self.grouping(title):
-            yield
+            try:
+                yield
+            finally:
+                if not self._at_line_start:
+                    self.write(b"\n")  # what ends the group has to begin a line
 
     def lane(self, label: str) -> Console:
         """A console for one of several commands that run at once: each line whole, and with its label in front."""
