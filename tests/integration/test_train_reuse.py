@@ -16,6 +16,7 @@ import pytest
 
 from metricgate import config_file, golden
 from metricgate import run as runs
+from metricgate.baseline import reusable
 from metricgate.baseline.files import FolderFiles
 from metricgate.baseline.models import Models
 from metricgate.baseline.store import RunStore
@@ -142,14 +143,23 @@ class TestARecordedRun:
         scene.record(scene.root / "local")
         store = RunStore(FolderFiles(scene.root / "store"))
         store.record("tiny", MAIN, scene.root / "local", config=scene.config, clock=lambda: datetime.now(timezone.utc))
-        store.listing("tiny")
-        store.load("tiny", MAIN, scene.recorded)
+        copied = reusable.copy_out(store, "tiny", training=TRAINING, seed=0, into=scene.recorded)
+        assert copied == scene.recorded / MAIN
         assert not list(scene.recorded.rglob("metrics.json"))
         assert scene.take() is not None
         found = written(scene.into)
         assert found.metrics["size"].value == 12.0
         assert (scene.into.path / "scores.parquet").is_file()
         assert not (scene.into.path / "model").exists(), "a store keeps none"
+
+    def test_of_another_training_stays_in_its_store(self, scene: Scene) -> None:
+        scene.record(scene.root / "local")
+        store = RunStore(FolderFiles(scene.root / "store"))
+        assert reusable.copy_out(store, "tiny", training=TRAINING, seed=0, into=scene.recorded) is None
+        store.record("tiny", MAIN, scene.root / "local", config=scene.config, clock=lambda: datetime.now(timezone.utc))
+        for training, seed in ((OTHER, 0), (TRAINING, 1)):
+            assert reusable.copy_out(store, "tiny", training=training, seed=seed, into=scene.recorded) is None
+        assert not scene.recorded.exists()
 
     def test_that_was_reused_itself_names_the_first_one(self, scene: Scene) -> None:
         scene.record(commit="c" * 40, reused_from=ReusedFrom(commit=MAIN))

@@ -115,13 +115,7 @@ def _check(job: Job) -> int:
     if baseline is None:
         judging = replace(judging, warnings=(*judging.warnings, *found.told))
     report = _judge(
-        job,
-        judging,
-        candidate=candidate,
-        baseline=baseline,
-        history=found.history,
-        origin=origin,
-        verdicts=found.verdicts,
+        job, judging, candidate=candidate, baseline=baseline, history=found.history, origin=origin, verdicts=found.verdicts
     )
     report = showing.posted(job, report)
     looked = given.baseline is None and start is not None

@@ -152,7 +152,7 @@ def _inspect(folder: Path, limits: Limits, *, commit: str | None) -> None:
         record = runs.read_record(place)
         if record is not None:
             _check_record(record, where=place / runs.RUN_FILE)
-            runs.write_record(place, record.model_copy(update={"commit": commit, "environment": {}}))
+            runs.write_record(place, record.model_copy(update={"commit": commit, "environment": {}, "reused_from": None}))
         for table in scores.all_in(place):
             _check_table(table, limits)
 
