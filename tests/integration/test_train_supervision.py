@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 from tests.command_scene import PARENT, console, is_running, wait_until
 
-from metricgate.errors import StageError
+from metricgate import run as runs
+from metricgate.errors import ExitCode, StageError
 from metricgate.train import command, process_group, retrying
 from metricgate.train.command import Command, CommandError, Usage
 from metricgate.train.console import Console
@@ -384,6 +385,26 @@ class TestFullDisk:
         with pytest.raises(StageError, match="the log can't be written: No space left on device") as raised:
             command.run(dataclasses.replace(work, log=disk / "train.log"), console=console())
         assert raised.value.where == str(disk / "train.log")
+
+    @pytest.mark.parametrize("size", [100_000, 250_000, 262_000], ids=["room", "hardly any room", "no room"])
+    def test_under_the_run_folder_is_an_error_like_any_other(self, size: int, folder: Path, disk: Path) -> None:
+        (folder / "metricgate.yaml").write_text(
+            "train: {run: 'head -c 20000 /dev/zero > model'}\nmodel: model\nmetrics: {loss: {direction: lower}}\n"
+        )
+        (disk / "other").write_bytes(bytes(size))
+        arguments = [sys.executable, "-m", "metricgate", "train", "--run-dir", "disk/runs"]
+        done = subprocess.run(arguments, cwd=folder, check=False, capture_output=True, text=True)
+        assert "Traceback" not in done.stderr
+        record = disk / "runs" / "seed-0" / "run.json"
+        if size > 200_000:
+            assert done.returncode == ExitCode.STAGE_FAILED
+            assert "No space left on device" in done.stderr
+            assert "free the disk" in done.stderr
+            assert not record.exists()
+            assert [path.name for path in disk.rglob(".run.json*")] == []
+        else:
+            assert "there is no metric `loss`" in done.stderr
+            assert runs.read_record(record.parent) is not None
 
 
 class TestRepository:
