@@ -126,11 +126,6 @@ class CommandError(StageError):
         self.last_lines = last_lines
         self.usage = usage
 
-    @property
-    def crashed(self) -> bool:
-        """Whether it died by a signal that metricgate did not send: a crash, a preemption."""
-        return self.kind in ("crash", "preempted")
-
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment that a command of the user starts from: everything but the inputs of metricgate's own actions."""
