@@ -203,3 +203,30 @@ class TestEnvironment:
 
     def test_is_unknown_where_the_packages_are(self) -> None:
         assert environment.fingerprint({"cores": 8}) is None
+
+
+class TestImports:
+    def test_are_followed_through_the_repository(self, tmp_path: Path) -> None:
+        write(tmp_path / "tools" / "fetch.py", "import json, beside\nfrom data.sources import mirror\nimport numpy.linalg\n")
+        write(tmp_path / "tools" / "beside.py", "def late():\n    import at_root\n")
+        write(tmp_path / "at_root.py", "import at_root")  # itself
+        write(tmp_path / "src" / "data" / "__init__.py", "from . import sizes\n")
+        write(tmp_path / "src" / "data" / "sources.py", "from .mirrors import url\nfrom ..outside import x\n")
+        write(tmp_path / "src" / "data" / "mirrors.py", "this is no Python\n")
+        write(tmp_path / "src" / "data" / "sizes.py")
+        write(tmp_path / "src" / "other.py")
+        assert named_files.with_imports(["tools/fetch.py", "README.md"], root=tmp_path) == (
+            "README.md",
+            "at_root.py",
+            "src/data/__init__.py",
+            "src/data/mirrors.py",
+            "src/data/sizes.py",
+            "src/data/sources.py",
+            "tools/beside.py",
+            "tools/fetch.py",
+        )
+
+    def test_never_lead_out_of_it(self, tmp_path: Path) -> None:
+        write(tmp_path / "secret.py")
+        write(tmp_path / "repository" / "fetch.py", "from .. import secret\nfrom ... import secret\nfrom .... import x\n")
+        assert named_files.with_imports(["fetch.py"], root=tmp_path / "repository") == ("fetch.py",)
