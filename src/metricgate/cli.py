@@ -89,6 +89,7 @@ def _produce(options: argparse.Namespace, *stages: Literal["train", "evaluate"])
         stages=stages,
         run_dir=options.run_dir,
         seeds=options.seeds,
+        recorded=() if getattr(options, "again", False) else None,
     )
     _print(f"{made}\n")
     return ExitCode.PASSED

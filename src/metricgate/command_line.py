@@ -34,6 +34,10 @@ def parser() -> argparse.ArgumentParser:
             "--run-dir", type=Path, metavar="FOLDER", help="where the runs go (default: .metricgate/runs/COMMIT)"
         )
         stage.add_argument("--seeds", type=_seeds, metavar="0,1,2", help="instead of those of the configuration")
+        if name != "evaluate":
+            stage.add_argument(
+                "--again", action="store_true", help="train although the same training is recorded (with `train: {inputs: …}`)"
+            )
 
     compare = options.command(
         commands,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -101,7 +103,7 @@ def _reuse(
 ) -> Reuse:
     """What takes a recorded run of the same training instead of training again."""
     from metricgate import workspace
-    from metricgate.baseline import commands
+    from metricgate.baseline import commands, reusable
     from metricgate.train import reuse
 
     config = evaluator.config
@@ -113,14 +115,21 @@ def _reuse(
         wanted = reuse.Wanted(
             name=config.name, training=training, seed=into.seed, evaluation=evaluator.fingerprint, model=needed
         )
-        return reuse.take(
+        taking = functools.partial(
+            reuse.take,
             wanted,
-            folders=folders,
             into=into,
             commit=commit,
             collect=evaluator.collect,
             fetch=models.fetch_model if models else None,
         )
+        taken = taking(folders=folders)
+        if taken is not None or recorded is not None or config.baseline.store == commands.BRANCH:
+            return taken
+        store = commands.store(config.baseline, root=root)
+        with tempfile.TemporaryDirectory() as copies:
+            copied = reusable.copy_out(store, config.name, training=training, seed=into.seed, into=Path(copies))
+            return taking(folders=(Path(copies),)) if copied else None
 
     return take
 
@@ -137,6 +146,7 @@ def compare(
     verdicts: Mapping[str, int] | None = None,
     importing: Importing = "installed",
     policy: str | None = None,
+    baseline_trained: bool = False,
 ) -> Report:
     """Compare a candidate with its baseline and judge it.
 
@@ -151,6 +161,7 @@ def compare(
         verdicts: How many verdicts each test set has given, by its fingerprint; None where that is not known.
         importing: Where functions of the user's may come from that metrics name.
         policy: The digest of the policy in force, where the configuration has only what can be judged of it.
+        baseline_trained: Whether the baseline was trained for this comparison, so that it is part of the cost.
 
     Raises:
         UsageError: A path does not exist, or there is no candidate.
@@ -187,4 +198,5 @@ def compare(
         reuse=used,
         policy=policy,
         given=(candidate_runs, baseline_runs),
+        baseline_trained=baseline_trained,
     )
