@@ -115,7 +115,14 @@ def _check(job: Job) -> int:
     if baseline is None:
         judging = replace(judging, warnings=(*judging.warnings, *found.told))
     report = _judge(
-        job, judging, candidate=candidate, baseline=baseline, history=found.history, origin=origin, verdicts=found.verdicts
+        job,
+        judging,
+        candidate=candidate,
+        baseline=baseline,
+        history=found.history,
+        origin=origin,
+        verdicts=found.verdicts,
+        baseline_trained=baseline not in (None, given.baseline, found.baseline) and origin is None,
     )
     report = showing.posted(job, report)
     looked = given.baseline is None and start is not None
@@ -286,6 +293,7 @@ def _judge(
     history: Path | None = None,
     origin: Origin | None = None,
     verdicts: Mapping[str, int] | None = None,
+    baseline_trained: bool = False,
 ) -> Report:
     """Compare, write the report, and show it to the runner."""
     in_force = judging.config.policy_digest
@@ -302,6 +310,7 @@ def _judge(
         importing=judging.importing,
         verdicts=verdicts,
         policy=in_force,
+        baseline_trained=baseline_trained,
     )
     written = showing.written(job, report)
     for name, value in (("report", written), ("markdown", written.with_suffix(".md")), ("comment-url", "")):
