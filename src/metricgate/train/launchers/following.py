@@ -79,7 +79,9 @@ class _Following:
         while (again := _retryable(found)) and len(this.submissions) <= retries and not self._contact.signals:
             retry = len(this.submissions)
             pause_s = retrying.wait_s(retry, backoff_s=backoff_s)
-            console.say(f"training of {seeds_text(again)} starts again in {duration(pause_s)} (retry {retry} of {retries})")
+            why = next(error.summary for seed in again if isinstance(error := found[seed], CommandError))
+            how = f"starts again in {duration(pause_s)} (retry {retry} of {retries}, METRICGATE_CHECKPOINT_DIR is kept)"
+            console.say(f"{why}; training of {seeds_text(again)} {how}")
             self._contact.pause(pause_s)
             if self._contact.signals:
                 break
