@@ -40,6 +40,7 @@ class Cluster:
         self.queue_is_open = True
         self.quota = ""
         self._containers: dict[str, Container] = {}
+        self._reconciles = self._changed = False
 
     def create(self, kind: str, body: Object) -> Object:
         """Take an object that is valid and new."""
@@ -105,20 +106,28 @@ class Cluster:
 
     def reconcile(self) -> None:
         """Bring what is there nearer to what was asked for, until nothing changes."""
-        for (kind, name), found in list(self.objects.items()):
-            if (kind, name) not in self.objects:
-                continue
-            if found["metadata"].get("deletionTimestamp"):
-                if not self._owned(found) and not (kind == "Pod" and found["metadata"]["uid"] in self._containers):
-                    del self.objects[kind, name]
-                    self.reconcile()
-                    return
-            elif kind == "Job" and not found["spec"].get("suspend"):
-                self._job(found)
-            elif kind == "JobSet" and not found["spec"].get("suspend"):
-                self._jobset(found)
-            elif kind == "Pod" and found["status"]["phase"] == "Pending":
-                self._schedule(found)
+        self._changed = True
+        if self._reconciles:
+            return
+        self._reconciles = True
+        while self._changed:
+            self._changed = False
+            for (kind, name), found in list(self.objects.items()):
+                if self.objects.get((kind, name)) is found:
+                    self._look_at(kind, name, found)
+        self._reconciles = False
+
+    def _look_at(self, kind: str, name: str, found: Object) -> None:
+        if found["metadata"].get("deletionTimestamp"):
+            if not self._owned(found) and not (kind == "Pod" and found["metadata"]["uid"] in self._containers):
+                del self.objects[kind, name]
+                self._changed = True
+        elif kind == "Job" and not found["spec"].get("suspend"):
+            self._job(found)
+        elif kind == "JobSet" and not found["spec"].get("suspend"):
+            self._jobset(found)
+        elif kind == "Pod" and found["status"]["phase"] == "Pending":
+            self._schedule(found)
 
     def _owned(self, owner: Object) -> list[tuple[str, Object]]:
         uid = owner["metadata"]["uid"]
@@ -139,14 +148,14 @@ class Cluster:
                 pod["_ignored"] = True
             elif action == "FailJob" or len(failed) > spec.get("backoffLimit", 6):
                 reason = "PodFailurePolicy" if action else "BackoffLimitExceeded"
-                _end(job, "Failed", reason, f"pod {pod['metadata']['name']} failed")
+                self._end(job, "Failed", reason, f"pod {pod['metadata']['name']} failed")
                 self._stop_all(job)
                 return
         wanted = range(spec.get("completions") or 1)
         done = {pod["_index"] for pod in pods if pod["status"]["phase"] == "Succeeded"}
         live = {pod["_index"] for pod in pods if pod["status"]["phase"] in ("Pending", "Running")}
         if done == set(wanted):
-            _end(job, "Complete", "CompletionsReached", "")
+            self._end(job, "Complete", "CompletionsReached", "")
         for index in sorted(set(wanted) - done - live):
             self._make_pod(job, index)
 
@@ -237,13 +246,20 @@ class Cluster:
             if kind == "Pod":
                 self._stop(pod, None)
 
+    def _end(self, work: Object, kind: str, reason: str, message: str) -> None:
+        condition = {"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": now()}
+        work["status"]["conditions"] = [condition]
+        self._changed = True
+
     def _jobset(self, jobset: Object) -> None:
         if jobset["status"].get("conditions"):
             return
         jobs = [job for kind, job in self._owned(jobset) if kind == "Job"]
+        if any(job["metadata"].get("deletionTimestamp") for job in jobs):
+            return
         ends = [job["status"]["conditions"][0] for job in jobs if job["status"].get("conditions")]
         if jobs and len(ends) == len(jobs) and all(end["type"] == "Complete" for end in ends):
-            _end(jobset, "Completed", "AllJobsCompleted", "jobset completed successfully")
+            self._end(jobset, "Completed", "AllJobsCompleted", "jobset completed successfully")
             return
         if failed := next((end for end in ends if end["type"] == "Failed"), None):
             policy = jobset["spec"].get("failurePolicy", {})
@@ -252,7 +268,7 @@ class Cluster:
             )
             if rule is None or rule["action"] == "FailJobSet":
                 assert policy.get("maxRestarts", 0) == 0
-                _end(jobset, "Failed", "FailedJobs", f"jobset failed due to one or more job failures: {failed['message']}")
+                self._end(jobset, "Failed", "FailedJobs", f"jobset failed due to one or more job failures: {failed['message']}")
                 return
             for job in jobs:
                 self.delete("Job", job["metadata"]["name"])
@@ -277,11 +293,6 @@ def _action(spec: Object, pod: Object) -> str:
         if any((pattern["type"], pattern["status"]) in conditions for pattern in rule.get("onPodConditions", ())):
             return str(rule["action"])
     return ""
-
-
-def _end(work: Object, kind: str, reason: str, message: str) -> None:
-    condition = {"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": now()}
-    work["status"]["conditions"] = [condition]
 
 
 def _reference(kind: str, owner: Object) -> Object:

@@ -146,8 +146,9 @@ class _Handler(http_servers.Handler):
         if wrong or options.get("propagationPolicy", "Foreground") != "Foreground":
             self._refuse(422, f"DeleteOptions: {wrong}")
             return
+        found = self.server_.cluster.objects[kind, name]
         self.server_.cluster.delete(kind, name, options.get("gracePeriodSeconds"))
-        self._send(200, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"})
+        self._send(200, _shown(kind, found))  # what goes in its time is answered as what it is, and not as a Status
 
     def _list(self, kind: str) -> None:
         cluster = self.server_.cluster

@@ -22,7 +22,9 @@ from metricgate.train.launchers import kubernetes_state
 from metricgate.train.launchers.job import EngineUnreachableError, Job, TaskState
 from metricgate.train_config import Kubernetes
 
-_ANSWER_S = (5.0, 30.0)  # to connect, and to answer
+# Seconds to connect, and to answer. The answers are taken as they are: the client's own models refuse some that are right, such
+# as the object itself as the answer to its deletion.
+_CALL: Mapping[str, Any] = {"_request_timeout": (5.0, 30.0), "_preload_content": False}
 _PAGE = 500
 
 
@@ -89,7 +91,7 @@ class KubernetesJobs:
         for task in job.tasks:
             self._delete(objects.name(job, task.seed), grace_s=0 if now else None)
         for pod in self._pods(job) if now else ():
-            options = {"grace_period_seconds": 0, "_request_timeout": _ANSWER_S}
+            options = {"grace_period_seconds": 0, **_CALL}
             delete = partial(self._core().delete_namespaced_pod, pod["metadata"]["name"], self._settings.namespace, **options)
             self._gone_is_fine(delete)
 
@@ -102,18 +104,14 @@ class KubernetesJobs:
         if job.nodes > 1 and self._settings.kind == "job":
             service = objects.service(job, seed, made)
             try:
-                self._call(
-                    lambda: self._core().create_namespaced_service(
-                        self._settings.namespace, service, _request_timeout=_ANSWER_S
-                    )
-                )
+                self._call(lambda: self._core().create_namespaced_service(self._settings.namespace, service, **_CALL))
             except _ConflictError:
                 return
 
     def _create(self, body: Mapping[str, Any]) -> Any:
         if self._settings.kind == "job":
-            return self._batch().create_namespaced_job(self._settings.namespace, body, _request_timeout=_ANSWER_S)
-        return self._custom().create_namespaced_custom_object(*self._jobsets(), body, _request_timeout=_ANSWER_S)
+            return self._batch().create_namespaced_job(self._settings.namespace, body, **_CALL)
+        return self._custom().create_namespaced_custom_object(*self._jobsets(), body, **_CALL)
 
     def _works(self, job: Job) -> Sequence[Mapping[str, Any]]:
         selector = f"{objects.KEY_LABEL}={job.key}"
@@ -121,13 +119,13 @@ class KubernetesJobs:
             batch = self._batch()
             return self._list(
                 lambda more: batch.list_namespaced_job(
-                    self._settings.namespace, label_selector=selector, limit=_PAGE, _continue=more, _request_timeout=_ANSWER_S
+                    self._settings.namespace, label_selector=selector, limit=_PAGE, _continue=more, **_CALL
                 )
             )
         custom = self._custom()
         return self._list(
             lambda more: custom.list_namespaced_custom_object(
-                *self._jobsets(), label_selector=selector, limit=_PAGE, _continue=more, _request_timeout=_ANSWER_S
+                *self._jobsets(), label_selector=selector, limit=_PAGE, _continue=more, **_CALL
             )
         )
 
@@ -139,7 +137,7 @@ class KubernetesJobs:
                 label_selector=f"{objects.KEY_LABEL}={job.key}",
                 limit=_PAGE,
                 _continue=more,
-                _request_timeout=_ANSWER_S,
+                **_CALL,
             )
         )
 
@@ -150,7 +148,7 @@ class KubernetesJobs:
         try:
             return self._list(
                 lambda more: core.list_namespaced_event(
-                    self._settings.namespace, field_selector=selector, limit=_PAGE, _continue=more, _request_timeout=_ANSWER_S
+                    self._settings.namespace, field_selector=selector, limit=_PAGE, _continue=more, **_CALL
                 )
             )
         except _ForbiddenError:
@@ -168,7 +166,7 @@ class KubernetesJobs:
 
     def _delete(self, name: str, *, grace_s: int | None) -> None:
         # In the foreground: the job is there until its pods have gone, so that it is seen that they end.
-        options: dict[str, Any] = {"propagation_policy": "Foreground", "_request_timeout": _ANSWER_S}
+        options: dict[str, Any] = {"propagation_policy": "Foreground", **_CALL}
         if grace_s is not None:
             options["grace_period_seconds"] = grace_s
         if self._settings.kind == "job":
@@ -191,11 +189,13 @@ class KubernetesJobs:
         from kubernetes.client.exceptions import ApiException
 
         try:
-            return self._client.sanitize_for_serialization(call())
+            return json.loads(call().data)
         except ApiException as error:
             raise self._refusal(int(error.status or 0), str(error.body or error.reason or "")) from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise self._unreachable(str(error)) from None
+        except ValueError:
+            raise self._unreachable("what answers there is no API of Kubernetes") from None
 
     def _refusal(self, status: int, body: str) -> StageError:
         said = _message(body)
