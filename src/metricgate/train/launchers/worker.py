@@ -97,7 +97,7 @@ class Worker:
         self.folder = folder
         self.events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self.reason, self.detail = "", ""  # why the training was ended, if it did not end by itself
-        self.engine_told_all = "SLURM_STEP_ID" in os.environ
+        self.engine_told_all = "SLURM_STEP_ID" in os.environ or "METRICGATE_ENGINE_TELLS_ALL" in os.environ  # as Ray does
         self.continued = 0.0
         self.kill_at = float("inf")
         self.attempt, self.spent_s = 1, 0.0
