@@ -257,7 +257,7 @@ FOLLOWER = """
 import io, sys
 from pathlib import Path
 sys.path.insert(0, {here!r})
-from tests.integration import test_launchers_kubernetes as scene
+from tests.integration import test_train_kubernetes as scene
 from metricgate.train.launchers import following
 from metricgate.train.launchers.kubernetes import KubernetesJobs
 from metricgate.train_config import Kubernetes
