@@ -48,11 +48,17 @@ def write(folder: Path, value: Any) -> None:
     (folder / VALUES).write_text(json.dumps({"value": encoded, "arrays": index}), encoding="utf-8")
 
 
-def read(folder: Path) -> Any:
-    """What `write` wrote. The arrays are read from disk when they are looked at, and can't be written to."""
+def read(folder: Path, *, writable: bool = True) -> Any:
+    """What `write` wrote.
+
+    Args:
+        folder: Where it is.
+        writable: Whether the arrays are copies in memory; otherwise they are read from disk when they are looked at.
+    """
     content = json.loads((folder / VALUES).read_text(encoding="utf-8"))
     file = folder / ARRAYS
-    data = np.memmap(file, np.uint8, "r") if file.stat().st_size else np.empty(0, np.uint8)
+    empty = file.stat().st_size == 0
+    data = np.empty(0, np.uint8) if empty else np.fromfile(file, np.uint8) if writable else np.memmap(file, np.uint8, "r")
     arrays = []
     for entry in content["arrays"]:
         dtype = np.dtype(_dtype(entry["dtype"]))
@@ -110,7 +116,8 @@ def _dtype(name: str) -> Any:
 
 
 def _bit_generator(state: Mapping[str, Any]) -> Any:
-    generator = getattr(np.random, state["bit_generator"])()
+    names = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
+    generator = {name: getattr(np.random, name) for name in names}[state["bit_generator"]]()
     generator.state = state
     return generator
 
