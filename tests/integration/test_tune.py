@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +181,46 @@ def test_what_is_missing_is_said_before_anything_runs(scene: Scene) -> None:
     (scene.root / "metricgate.yaml").write_text("metrics: {accuracy: {direction: higher}}\n")
     with pytest.raises(ConfigError, match="the section `tune`"):
         scene.tune()
+
+
+def test_a_study_of_somebodys_choosing_is_not_filled_with_what_can_not_be_compared(scene: Scene) -> None:
+    assert scene.tune(trials=1, study="mine").tuning.study == "mine"
+    assert len(scene.tune(trials=2, study="mine").tuning.trials) == 2
+    scene.configure(space=GRID)
+    with pytest.raises(UsageError, match="another space, metric, seed or command"):
+        scene.tune(trials=3, study="mine")
+    with pytest.raises(UsageError, match="no name of a study"):
+        scene.tune(study="../mine")
+
+
+def test_a_full_disk_is_told_and_the_search_goes_on_afterwards(scene: Scene) -> None:
+    """Where trials get folders there is a file: nothing can be written, whoever runs the tests."""
+    study = scene.tune(trials=1).tuning.study
+    trials = scene.root / ".metricgate" / "tune" / study / "trials"
+    shutil.move(trials, trials.with_name("kept"))
+    trials.write_text("")
+    with pytest.raises(StageError, match="a file could not be written"):
+        scene.tune(trials=3)
+    trials.unlink()
+    assert [trial.state for trial in scene.tune(trials=3).tuning.trials] == ["complete"] * 3
+
+
+def test_without_optuna_it_is_said_how_to_install_it(scene: Scene) -> None:
+    code = "import sys; sys.modules['optuna'] = None; from metricgate import cli; sys.exit(cli.main(['tune']))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=scene.root, capture_output=True, text=True, check=False)
+    assert done.returncode == ExitCode.USAGE
+    assert 'pip install "metricgate[tune]"' in done.stderr
+
+
+def test_nothing_but_a_search_waits_for_optuna(scene: Scene) -> None:
+    code = (
+        "import sys; from pathlib import Path; from metricgate import cli, config_file, pipeline; "
+        "config_file.load(Path('metricgate.yaml')); "
+        "code = 0\ntry: cli.main(['tune', '--help'])\nexcept SystemExit: pass\n"
+        "sys.exit(any(name in sys.modules for name in ('optuna', 'sqlalchemy')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=scene.root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_file_that_is_no_journal_is_left_alone(scene: Scene) -> None:

@@ -50,7 +50,7 @@ def tune(job: Job) -> int:
     environ = dict(job.foreign_environ)
     if given.storage and config.tune is not None:
         environ[config.tune.storage_env] = given.storage
-    with job.runner.group("Search for better parameters"), job.runner.foreign_output():
+    with job.runner.group("Search for better parameters"), job.runner.foreign_output() as group:
         tuned = tuning.tune(
             tuning.Wanted(
                 config=file,
@@ -59,10 +59,11 @@ def tune(job: Job) -> int:
                 workers=given.workers,
                 study=given.study or None,
                 retrain=given.retrain,
+                recorded=(),  # what lies in the checkout is never one: a change could bring its own
                 default_name=job.model_name,
             ),
             environ=environ,
-            console=Console(output=sys.stdout.buffer, progress=sys.stderr),
+            console=Console(output=sys.stdout.buffer, progress=sys.stderr, grouping=group),
             progress=sys.stderr,
         )
     found = tuned.tuning

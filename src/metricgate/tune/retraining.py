@@ -29,6 +29,7 @@ class Retraining:
         file: The repository's parameters.
         environ: What the commands inherit.
         console: Where their output goes.
+        recorded: Folders of recorded runs that may take the place of a training; None for those of this checkout.
     """
 
     root: Path
@@ -39,6 +40,7 @@ class Retraining:
     file: ParameterFile
     environ: Mapping[str, str]
     console: Console
+    recorded: Sequence[Path] | None = None
 
     def judged(
         self, best: Mapping[str, Value], current: Mapping[str, Value] | None, *, baseline: Path | None, warnings: Sequence[str]
@@ -77,6 +79,7 @@ class Retraining:
             config=self.config_name,
             run_dir=folder / "runs",
             seeds=self.tune.seeds,
+            recorded=self.recorded,
         )
 
     def _mean(self, runs: Path) -> float | None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NoReturn
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -29,7 +30,6 @@ from metricgate.tune_config import Tune
 FAILED_AT_ONCE = 5
 
 _TICK_S = 0.2
-_TRIAL = "trial"
 
 
 @dataclass(eq=False)
@@ -89,13 +89,23 @@ class Search:
             halted = self.halted
         self.board.end()
         if self._errors:
-            raise self._errors[0]
+            self._raise(self._errors[0])
         if halted:
             raise StageError(
                 f"the search ended early: {halted}",
                 where=self.place.shown,
                 fix="`metricgate tune` goes on with the same study; trials that were running are done again",
             )
+
+    def _raise(self, error: BaseException) -> NoReturn:
+        """Raise what happened in a thread; a full disk is no bug of ours."""
+        if not isinstance(error, OSError):
+            raise error
+        raise StageError(
+            f"a file could not be written: {error.strerror}",
+            where=str(error.filename or self.place.shown),
+            fix="free the disk; `metricgate tune` goes on where it stopped",
+        ) from error
 
     def _tick(self, study: optuna.Study, threads: list[threading.Thread]) -> None:
         """A moment of the main thread; whatever happens in it, no trial outlives the search."""

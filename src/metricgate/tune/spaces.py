@@ -10,7 +10,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from metricgate.config import Config
-from metricgate.errors import ConfigError
+from metricgate.errors import ConfigError, UsageError
 from metricgate.train import digest
 from metricgate.tune_config import Parameter, Tune, Value
 
@@ -82,12 +82,23 @@ def prefix_of(config: Config) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", config.name) + "-"
 
 
-def name_of(config: Config, tune: Tune) -> str:
-    """The study of a configuration: the model's name and a digest of what makes its trials comparable.
+def identity_of(config: Config, tune: Tune) -> str:
+    """A digest of what makes trials comparable: space, metric, direction, seed and command.
 
     Raises:
         ConfigError: As ``command_of`` and ``direction_of``.
     """
     what = {**tune.identity, "run": command_of(config, tune), "direction": direction_of(config, tune)}
     text = json.dumps(what, sort_keys=True, separators=(",", ":"))
-    return prefix_of(config) + digest.of_texts([text]).removeprefix(digest.PREFIX)[:10]
+    return digest.of_texts([text]).removeprefix(digest.PREFIX)[:10]
+
+
+def checked_name(name: str) -> str:
+    """The name that somebody chose for a study, which becomes that of a folder too.
+
+    Raises:
+        UsageError: It can't be one.
+    """
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,149}", name):
+        return name
+    raise UsageError(f"{name[:100]!r} is no name of a study", expected="letters, digits, dots, dashes and underscores")

@@ -14,7 +14,7 @@ import optuna
 from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from metricgate.errors import StageError
+from metricgate.errors import StageError, UsageError
 from metricgate.tune import sampling
 from metricgate.tune.storage import Place
 from metricgate.tune_config import Tune, Value
@@ -27,10 +27,28 @@ ATTEMPTS = "attempts"  # how often it was begun before
 WHY = "why"  # why it failed or was pruned; where a failed one has none, its machine is gone
 SURPLUS, INTERRUPTED = "surplus", "interrupted"
 
+_IDENTITY = "metricgate:identity"
 _READY = "metricgate:points"  # how many were put in line when the study was made
 _READY_AFTER_S = 30.0
 # Between the moment in which a trial is there and that in which it names its worker.
 _NAMELESS = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Which study is meant.
+
+    Attributes:
+        name: Its name in the storage.
+        prefix: How the names of all studies of this model begin, unless somebody chose them.
+        identity: A digest of what makes its trials comparable.
+        direction: ``higher`` or ``lower``.
+    """
+
+    name: str
+    prefix: str
+    identity: str
+    direction: str
 
 
 @dataclass(frozen=True)
@@ -48,19 +66,23 @@ class Found:
     others: tuple[str, ...] = ()
 
 
-def find(place: Place, name: str, *, tune: Tune, direction: str, current: dict[str, Value] | None, prefix: str) -> Found:
+def find(place: Place, asked: Asked, *, tune: Tune, current: dict[str, Value] | None) -> Found:
     """Make a study or find it; whoever comes first puts in what is to be tried first.
 
     Args:
         place: The storage.
-        name: The study's.
+        asked: Which study is meant.
         tune: What it searches.
-        direction: ``higher`` or ``lower``.
         current: The parameters of the repository, which are tried first; None where they are no point of the space.
-        prefix: How the names of all studies of this model begin.
+
+    Raises:
+        UsageError: There is a study of that name whose trials can't be compared with such ones.
     """
-    others = tuple(other for other in optuna.get_all_study_names(place.storage) if other.startswith(prefix) and other != name)
-    goal: Literal["maximize", "minimize"] = "maximize" if direction == "higher" else "minimize"
+    name = asked.name
+    others = tuple(
+        other for other in optuna.get_all_study_names(place.storage) if other.startswith(asked.prefix) and other != name
+    )
+    goal: Literal["maximize", "minimize"] = "maximize" if asked.direction == "higher" else "minimize"
     try:
         study = optuna.create_study(study_name=name, storage=place.storage, direction=goal)
     except DuplicatedStudyError:
@@ -68,11 +90,17 @@ def find(place: Place, name: str, *, tune: Tune, direction: str, current: dict[s
         deadline = time.monotonic() + _READY_AFTER_S
         while study.user_attrs.get(_READY) is None:
             if time.monotonic() > deadline:  # whoever made it did not get to the end
-                _prepare(study, tune, current)
+                _prepare(study, asked, tune, current)
                 break
             time.sleep(0.1)
+        if study.user_attrs.get(_IDENTITY) != asked.identity:
+            raise UsageError(
+                f"the study {name} has trials of another space, metric, seed or command",
+                where=place.shown,
+                fix="choose another name with --study, or leave it out",
+            ) from None
         return Found(name, fresh=False, others=others)
-    _prepare(study, tune, current)
+    _prepare(study, asked, tune, current)
     return Found(name, fresh=True, others=others)
 
 
@@ -83,7 +111,8 @@ def load(place: Place, name: str, tune: Tune) -> optuna.Study:
     )
 
 
-def _prepare(study: optuna.Study, tune: Tune, current: dict[str, Value] | None) -> None:
+def _prepare(study: optuna.Study, asked: Asked, tune: Tune, current: dict[str, Value] | None) -> None:
+    study.set_user_attr(_IDENTITY, asked.identity)
     waiting = [] if current is None else [current]
     if tune.sampler == "grid":
         grid = list(tune.grid)

@@ -48,6 +48,7 @@ class Wanted:
         study: The study's name.
         retrain: Whether the best parameters are trained again and judged.
         baseline: Runs of the present parameters, instead of training those too.
+        recorded: Folders of recorded runs that may take the place of a new training; None for those of the checkout.
         apply: Whether the best parameters are written into the repository's file.
         default_name: The model's name where the configuration gives none.
         heartbeat: How a database finds out that a machine is gone.
@@ -61,6 +62,7 @@ class Wanted:
     study: str | None = None
     retrain: bool = True
     baseline: Path | None = None
+    recorded: tuple[Path, ...] | None = None
     apply: bool = False
     default_name: str | None = None
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
@@ -101,7 +103,8 @@ def tune(wanted: Wanted, *, environ: Mapping[str, str], console: Console, progre
     root = (wanted.root or wanted.config.parent).absolute()
     config = config_file.load(wanted.config, default_name=wanted.default_name)
     section = _section(config, wanted)
-    name = wanted.study or spaces.name_of(config, section)
+    identity = spaces.identity_of(config, section)
+    name = spaces.checked_name(wanted.study) if wanted.study else f"{spaces.prefix_of(config)}{identity}"
     line, direction = spaces.command_of(config, section), spaces.direction_of(config, section)
     if wanted.apply:
         parameters.check_writable(section)
@@ -121,7 +124,8 @@ def tune(wanted: Wanted, *, environ: Mapping[str, str], console: Console, progre
             board.say(f"trial {trial.number} gave no sign of life; its machine is gone, and it is done again")
 
     with storage.opened(where, vanished=vanished, heartbeat=wanted.heartbeat) as place:
-        found = studies.find(place, name, tune=section, direction=direction, current=current, prefix=spaces.prefix_of(config))
+        asked = studies.Asked(name=name, prefix=spaces.prefix_of(config), identity=identity, direction=direction)
+        found = studies.find(place, asked, tune=section, current=current)
         study = studies.load(place, name, section)
         budget = studies.total(study, section)
         _say_where(board, found, study, section, budget=budget, place=place, present=present, current=current)
@@ -152,6 +156,7 @@ def tune(wanted: Wanted, *, environ: Mapping[str, str], console: Console, progre
             file=file,
             environ=inherited,
             console=console,
+            recorded=wanted.recorded,
         )
         retrained, verdict = again.judged(
             best, present if file.text else None, baseline=wanted.baseline, warnings=findings.biases(config, section)
