@@ -49,7 +49,7 @@ class Outcome:
     Attributes:
         code: The exit code of `act`: 0 if all jobs went well.
         log: Everything that it said.
-        jobs: The result of each job that ran.
+        jobs: The result of each job that ran; of one that ran several times, as a matrix, failure if one of them failed.
         annotations: The errors, warnings and notices that a runner would show, such as ``error file=a,line=1::text``.
         summaries: Everything that was written to step summaries.
         artifacts: The folder with one folder for each artifact.
@@ -190,7 +190,7 @@ class Act:
         return Outcome(
             code=finished.returncode,
             log=log,
-            jobs={str(entry["jobID"]): str(entry["jobResult"]) for entry in entries if "jobResult" in entry},
+            jobs=_results(entries),
             annotations=_annotations(entries),
             summaries="".join(dict.fromkeys(str(e["content"]) for e in entries if e.get("command") == "summary")),
             artifacts=artifacts,
@@ -204,6 +204,12 @@ class Act:
             found[f"actions/{name}-artifact@{pin}"] = STAND_INS / folder
         found[f"actions/cache@{workflow.partition('actions/cache/restore@')[2].split()[0]}"] = STAND_INS / "cache"
         return list(found.items())
+
+
+def _results(entries: Sequence[Mapping[str, object]]) -> Mapping[str, str]:
+    ended = [(str(entry["jobID"]), str(entry["jobResult"])) for entry in entries if "jobResult" in entry]
+    failed = {job for job, result in ended if result == "failure"}
+    return {job: "failure" if job in failed else result for job, result in ended}
 
 
 def _annotations(entries: Sequence[Mapping[str, object]]) -> list[str]:
