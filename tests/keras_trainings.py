@@ -82,7 +82,7 @@ def two_fits(watch: Watch, resume: Callable[[], Resume]) -> str:
 def py_dataset(watch: Watch, resume: Callable[[], Resume]) -> str:
     """A PyDataset with workers, several steps at once."""
     model = network("rmsprop", steps_per_execution=2)
-    rates = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.9)
+    rates = keras.callbacks.LearningRateScheduler(lambda _, rate: rate * 0.9)
     done = model.fit(Reordered(workers=3), epochs=5, verbose=0, callbacks=[*watch, rates, resume()])
     return end(model, done)
 

@@ -1,9 +1,11 @@
-"""``python -m tests.kill_study 300``: kills small Keras trainings at random moments, and looks whether their ends differ by a bit.
+"""``python -m tests.kill_study 300``: kills small Keras trainings at random moments; do their ends differ by a bit?
 
-Each kind of training is run once without interruption. Then it is started and killed by SIGKILL at a random moment (in a fifth of
-the cases while it is still being set up, else between its first step and its end), started again, killed again, until it ends;
-and that again, until there were enough kills. ``python -m tests.kill_study 300 arrays mixed`` is about these kinds only.
+Each kind of training is run once without interruption. Then it is started and killed by SIGKILL at a random moment (in a
+fifth of the cases while it is still being set up, else between its first step and its end), started again, killed again,
+until it ends; and that again, until there were enough kills. ``python -m tests.kill_study 300 arrays`` is about one kind.
 """
+
+# ruff: noqa: T201 - a program that prints a table
 
 from __future__ import annotations
 
@@ -47,15 +49,16 @@ def main(arguments: list[str]) -> int:
     kills, kinds = int(arguments[0]) if arguments else 300, tuple(arguments[1:]) or KINDS
     seed = random.SystemRandom().randrange(10**6)
     chance = random.Random(seed)
-    rows, began = [], time.monotonic()
+    rows: list[tuple[str, int, int, int]] = []
+    began = time.monotonic()
     with Zygote() as zygote:
         for kind in kinds:
-            rows.append([kind, *study(zygote, kind, kills=-(-kills // len(kinds)), chance=chance)])
+            rows.append((kind, *study(zygote, kind, kills=-(-kills // len(kinds)), chance=chance)))
             print(*rows[-1], f"{time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-    rows.append(["all", *(sum(row[column] for row in rows) for column in (1, 2, 3))])
-    print(tabulate.tabulate(rows, headers=["training", "killed", "finished", "different"], tablefmt="github"))
+    total = ("all", *(sum(int(row[column]) for row in rows) for column in (1, 2, 3)))
+    print(tabulate.tabulate([*rows, total], headers=["training", "killed", "finished", "different"], tablefmt="github"))
     print(f"\nseed {seed}, {time.monotonic() - began:.0f} s")
-    return int(bool(rows[-1][3]))
+    return int(any(row[3] for row in rows))
 
 
 if __name__ == "__main__":

@@ -105,7 +105,8 @@ def _serve() -> None:
     import tests.keras_trainings  # noqa: F401
 
     for line in sys.stdin:
-        print(json.dumps(_one(json.loads(line))), flush=True)
+        sys.stdout.write(json.dumps(_one(json.loads(line))) + "\n")
+        sys.stdout.flush()
 
 
 def _one(order: dict[str, Any]) -> dict[str, Any]:

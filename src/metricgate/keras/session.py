@@ -57,6 +57,7 @@ class Session:
         self._told = self._began = time.monotonic()
         self._told_total = 0
 
+        fit.trace_afresh(running)
         model_state.build(self._model, self._batches)
         found = self._checkpoints.latest()
         self._restored: dict[str, Any] | None = plain.read(found.path / "rest") if found else None
