@@ -64,27 +64,32 @@ def test_another_lock_or_another_source_has_another_key(tmp_path: Path, name: st
     assert load(folder).key() != before
 
 
-def test_releases_have_an_environment_of_their_own_which_the_others_do_not_depend_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("lock", "stages"), [("release", ["publish", "verify"]), ("tune", ["tune"])])
+def test_some_stages_have_an_environment_of_their_own_which_the_others_do_not_depend_on(
+    tmp_path: Path, lock: str, stages: list[str]
+) -> None:
     folder = copy(tmp_path)
-    core, release = load(folder).key(), load(folder).key("release")
-    assert core != release
-    with (folder / "requirements/release.txt").open("a") as file:
+    core, own = load(folder).key(), load(folder).key(lock)
+    assert core != own
+    with (folder / f"requirements/{lock}.txt").open("a") as file:
         file.write("# changed\n")
     assert load(folder).key() == core
-    assert load(folder).key("release") != release
+    assert load(folder).key(lock) != own
+    assert [stage for stage, named in load(folder).LOCKS.items() if named == lock] == stages
 
 
-def test_the_lock_of_releases_holds_all_that_the_core_holds() -> None:
+@pytest.mark.parametrize("lock", ["release", "tune"])
+def test_such_a_lock_holds_all_that_the_core_holds(lock: str) -> None:
     """Whatever works in the other actions works in these too, and in the same version."""
-    core, release = (
+    core, own = (
         {
             re.sub(r"\[.*?\]", "", line.split()[0])  # more extras in one than in the other are no other version
             for line in (PROJECT / "requirements" / f"{name}.txt").read_text().splitlines()
             if "==" in line
         }
-        for name in ("core", "release")
+        for name in ("core", lock)
     )
-    assert core <= release
+    assert core <= own
 
 
 def test_the_cache_is_that_of_the_runner_and_then_that_of_the_user(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import TextIO
 
 from metricgate.report import plain
@@ -26,6 +27,7 @@ class Board:
         self._lock = threading.Lock()
         self._shown = ""
         self._said_at = time.monotonic()
+        self._counted_at = -float("inf")
 
     def say(self, text: str) -> None:
         """Write a line."""
@@ -33,18 +35,21 @@ class Board:
             self._write(f"metricgate: {plain.text(text, limit=1000)}\n")
             self._said_at = time.monotonic()
 
-    def count(self, text: str) -> None:
-        """Show how far the search is: redrawn on a terminal, elsewhere a line when nothing else was said for long."""
+    def count(self, text: Callable[[], str]) -> None:
+        """Show how far the search is: redrawn each second on a terminal, elsewhere a line when nothing was said for long.
+
+        Args:
+            text: Asked only when it is shown: it may cost a query.
+        """
+        now = time.monotonic()
+        last, apart = (self._counted_at, 1.0) if self._terminal else (self._said_at, self._heartbeat_s)
+        if now - last < apart:
+            return
+        self._counted_at = self._said_at = now
+        shown = f"metricgate: {text()}"
         with self._lock:
-            if self._terminal:
-                if text != self._shown:
-                    self._write("")
-                    self._stream.write(f"metricgate: {text}")
-                    self._stream.flush()
-                    self._shown = text
-            elif time.monotonic() - self._said_at >= self._heartbeat_s:
-                self._write(f"metricgate: {text}\n")
-                self._said_at = time.monotonic()
+            self._write(shown if self._terminal else f"{shown}\n")
+            self._shown = shown if self._terminal else ""
 
     def end(self) -> None:
         """Take the counting line away."""

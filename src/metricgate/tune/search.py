@@ -30,6 +30,7 @@ from metricgate.tune_config import Tune
 FAILED_AT_ONCE = 5
 
 _TICK_S = 0.2
+_WAIT_S = 0.5
 
 
 @dataclass(eq=False)
@@ -115,7 +116,7 @@ class Search:
                 self._sweep(study)
             for thread in threads:
                 thread.join(_TICK_S / len(threads))
-            self.board.count(self._count(study))
+            self.board.count(lambda: self._count(study))
         except KeyboardInterrupt:  # no trial was running at this moment, which would have got it
             self._halt = "metricgate was stopped by SIGINT"
         except Exception as error:  # noqa: BLE001 - raised again once the threads have ended
@@ -143,7 +144,7 @@ class Search:
             elif late or all(trial.state != TrialState.RUNNING for trial in trials):
                 return
             else:  # one of the others may be gone before its trial ends
-                time.sleep(_TICK_S)
+                time.sleep(_WAIT_S)
 
     def _one(self, study: optuna.Study, claim: Claim, console: Console) -> None:
         """Run the next trial."""
