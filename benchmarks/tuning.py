@@ -4,8 +4,8 @@ A trial is a real training of a small network in numpy for a few seconds, which 
 Plain Optuna runs it in two ways: as a command from four threads (`n_jobs=4`), which is the same thing without supervision; and
 inside of four processes that share a journal, as its documentation recommends, which starts no process for a trial. Every side
 begins with an empty journal file, and its start counts too. On two cores it takes a quarter of an hour; `main(trials=…)` makes
-it shorter. The machine has to be idle: beside other work, the kernel's scheduler gives more to our trials, which are sessions of
-their own (sched(7), autogroups).
+it shorter. The machine has to be idle: beside other work, the kernel's scheduler gives more to our trials, which have a
+session each (sched(7), autogroups).
 """
 
 from __future__ import annotations
