@@ -135,6 +135,18 @@ def test_a_job_on_several_nodes_has_a_service_that_goes_with_it(server: Kubernet
     until(lambda: not server.cluster.objects)
 
 
+def test_a_runner_that_died_between_two_objects_makes_the_other_one_later(server: KubernetesServer, tmp_path: Path) -> None:
+    kubernetes, job = launcher(server, tmp_path), a_job(tmp_path, "sleep 60", nodes=2)
+    server.forbidden.add(("POST", "Service"))
+    with pytest.raises(StageError):
+        kubernetes.submit(job)
+    server.forbidden.clear()
+    kubernetes.submit(job)
+    [service] = [found for (kind, _), found in server.cluster.objects.items() if kind == "Service"]
+    [owner] = service["metadata"]["ownerReferences"]
+    assert owner["uid"] == server.cluster.objects["Job", "mg-0f3a-0"]["metadata"]["uid"]
+
+
 def test_nothing_is_handed_over_twice(server: KubernetesServer, tmp_path: Path) -> None:
     kubernetes, job = launcher(server, tmp_path), a_job(tmp_path, "sleep 60", seeds=(0, 1))
     assert kubernetes.find(job) is None

@@ -28,6 +28,12 @@ _ROOTS = {
     "DeleteOptions": "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions",
     "PodTemplateSpec": "io.k8s.api.core.v1.PodTemplateSpec",
     "PersistentVolumeClaimSpec": "io.k8s.api.core.v1.PersistentVolumeClaimSpec",
+    # What the documentation shows beside those.
+    "PersistentVolumeClaim": "io.k8s.api.core.v1.PersistentVolumeClaim",
+    "ConfigMap": "io.k8s.api.core.v1.ConfigMap",
+    "ServiceAccount": "io.k8s.api.core.v1.ServiceAccount",
+    "Role": "io.k8s.api.rbac.v1.Role",
+    "RoleBinding": "io.k8s.api.rbac.v1.RoleBinding",
 }
 _JOBSET = "kubeflow_trainer_api.models.jobset_v1alpha2_job_set"
 _PROSE = frozenset({"description", "title", "default", "examples", "format", "$schema", "$id"})

@@ -99,8 +99,11 @@ class KubernetesJobs:
         body = objects.training(job, seed, self._settings, user=self._user, group=self._group)
         try:
             made = self._call(lambda: self._create(body))
-        except _ConflictError:
-            return  # of an earlier try, whose answer was lost
+        except _ConflictError:  # of an earlier try, whose answer was lost
+            if self._settings.kind == "jobset":
+                return
+            read = partial(self._batch().read_namespaced_job, objects.name(job, seed), self._settings.namespace, **_CALL)
+            made = self._call(read)
         if job.nodes > 1 and self._settings.kind == "job":
             service = objects.service(job, seed, made)
             try:

@@ -21,7 +21,7 @@ import requests
 
 from metricgate.errors import StageError, UsageError
 from metricgate.train.launchers import ray_driver
-from metricgate.train.launchers.job import PYTHON, EngineUnreachableError, Job, State, TaskState
+from metricgate.train.launchers.job import PYTHON, WORKER_FILE, EngineUnreachableError, Job, State, TaskState
 from metricgate.train_config import RayCluster
 
 ENGINE_LOG_BYTES = 200_000
@@ -92,11 +92,19 @@ class RayJobs:
         return {task.seed: self._state(job, task.seed) for task in job.tasks}
 
     def cancel(self, job_id: str, job: Job, *, now: bool = False) -> None:  # noqa: ARG002
-        """Ask Ray to stop each seed; Ray itself kills what has not ended when the grace period is over."""
+        """Ask Ray to stop each seed; Ray itself kills what has not ended when the grace period is over.
+
+        Ray can't take back a job that waits for resources: it starts it when there are some, and stops it then. Without its
+        worker such a job does nothing.
+        """
         for task in job.tasks:
-            answer = self._ask("POST", f"/api/jobs/{_submission(job, task.seed)}/stop")
+            name = _submission(job, task.seed)
+            answer = self._ask("POST", f"/api/jobs/{name}/stop")
             if answer.status_code not in (200, 404):
                 raise self._refusal(answer, f"Ray did not stop the training of seed {task.seed}")
+            info = self._info(name)
+            if info is not None and info.get("status") == "PENDING":
+                (job.folder / WORKER_FILE).unlink(missing_ok=True)
 
     def _submit(self, job: Job, seed: int, gpus: int) -> None:
         name = _submission(job, seed)
@@ -111,6 +119,8 @@ class RayJobs:
             return TaskState(
                 State.GONE, "is not known to Ray: the head node was started anew, or its job was deleted", "node_failure"
             )
+        if info.get("status") == "PENDING" and not (job.folder / WORKER_FILE).exists():
+            return TaskState(State.LOST, "was cancelled before Ray had started it", "cancelled")
         state = state_of(info, placement=ray_driver.placement(job.folder, seed) if job.nodes > 1 else None)
         if state.state.is_over and state.state is not State.DONE:
             self._keep_log(job, seed)
