@@ -29,6 +29,13 @@ FRAMEWORKS = {
 }
 """A pattern for imports and requirements, and where such a model usually goes; the first that matches is taken."""
 
+_HOOKS = {
+    "Keras": "model.fit(…, callbacks=[metricgate.keras.Resume()])",
+    "TensorFlow": "model.fit(…, callbacks=[metricgate.keras.Resume()])",
+    "PyTorch": "metricgate.torch, or metricgate.transformers for Hugging Face's Trainer",
+}
+"""By framework, what goes on after an interruption; see docs/training.md."""
+
 _LOWER = re.compile(
     r"loss|error|latency|time|_ms$|mae|mse|rmse|perplexity|\bwer\b|\bcer\b|brier|memory|size|params|cost", re.IGNORECASE
 )
@@ -126,6 +133,8 @@ train:
   run: {found.train}               # run by bash here; METRICGATE_SEED is set, the model goes to METRICGATE_MODEL
   seeds: [0, 1, 2]                   # one training each; three make the training noise known
   timeout: 6h
+  retries: 2                         # after a crash or a preemption; METRICGATE_CHECKPOINT_DIR survives
+  # inputs: [train.py]               # all that training depends on; then the same training is never run twice
 {evaluate}model: {found.model}
 metrics:
 {metrics}
@@ -183,6 +192,8 @@ def _next_steps(found: Findings) -> Iterator[str]:
         yield f"`evaluate.run`: is `{found.evaluate}` how you evaluate? It should write scores.csv to METRICGATE_RUN_DIR."
     yield f"`model`: the file or folder that training writes (now {found.model})."
     yield f"`metrics` and `rules`: {', '.join(found.metrics)} {'were found' if found.metrics_file else 'is a guess'}."
+    if found.framework in _HOOKS:
+        yield f"So that a training that was interrupted goes on where it was: {_HOOKS[found.framework]}."
     yield f"In {WORKFLOW}: the labels of your training runner."
 
 
