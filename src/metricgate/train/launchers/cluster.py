@@ -81,7 +81,7 @@ def place(environ: Mapping[str, str], *, nodes: int, name: str) -> Place:
 
 
 def hostnames(expression: str) -> Iterator[str]:
-    """The names in a host list of Slurm, as ``scontrol show hostnames`` gives them: n1-a, n2-a, x of ``n[1-2]-a,x``."""
+    """The names in a host list of Slurm, as ``scontrol show hostnames`` gives them: n01, n02, x of ``n[01-02],x``."""
     for item in re.findall(r"(?:[^,\[\]]|\[[^\]]*\])+", expression):
         yield from _expanded(item)
 

@@ -97,7 +97,7 @@ class Seen:
         over_s: For how long the engine has been saying that it is over, in seconds.
         shared_s: How long a file may take from a node to the runner, in seconds.
         cancelled: The signal for which metricgate itself cancelled it, if it did.
-        lines: The last lines of its output.
+        lines: The last lines of a node's output, by its number.
         engine_lines: The last lines of what the engine says about it.
         progress: What it said about its progress last.
     """
@@ -107,7 +107,7 @@ class Seen:
     over_s: float = 0.0
     shared_s: float = 60.0
     cancelled: str = ""
-    lines: tuple[str, ...] = ()
+    lines: Callable[[int], tuple[str, ...]] = lambda _: ()
     engine_lines: tuple[str, ...] = ()
     progress: Progress | None = None
 
@@ -122,16 +122,17 @@ def of(job: Job, seed: int, seen: Seen, *, engine: str) -> Usage | CommandError 
         return seen.files.usage
     own = [result for result in results if result.reason not in ("signal", "other_node") and (result.status or result.reason)]
     if own and (is_whole or is_over):
-        return _error(job, seed, seen, _own(job, min(own, key=lambda result: result.ended), seen), own[0].status)
+        first = min(own, key=lambda result: result.ended)
+        return _error(job, seed, seen, _own(job, first, seen), status=first.status, node=first.node)
     if is_over and (is_whole or late):
-        return _error(job, seed, seen, _by_engine(job, seen, engine), results[0].status if results else 0)
+        return _error(job, seed, seen, _by_engine(job, seen, engine), status=results[0].status if results else 0)
     return None
 
 
 def cancelled(job: Job, seed: int, seen: Seen) -> CommandError:
     """The error of a task that metricgate cancelled and that has left nothing else."""
     cause = Cause("cancelled", f"was stopped by {seen.cancelled}", _log(job, seed))
-    return _error(job, seed, seen, cause, 0)
+    return _error(job, seed, seen, cause)
 
 
 def _own(job: Job, result: Result, seen: Seen) -> Cause:
@@ -154,7 +155,7 @@ def _own(job: Job, result: Result, seen: Seen) -> Cause:
     )
     if result.status == -9 and not ended and seen.state and seen.state.kind == "host_memory":
         return Cause("host_memory", seen.state.why + where, seen.state.advice)
-    cause = diagnosis.of(result.status, seen.lines, facts)
+    cause = diagnosis.of(result.status, seen.lines(result.node), facts)
     advice = "" if cause.advice.startswith("all of its output is in") else cause.advice
     return Cause(cause.kind, cause.sentence + where, advice, cause.retryable)
 
@@ -183,8 +184,8 @@ def _by_engine(job: Job, seen: Seen, engine: str) -> Cause:
     )
 
 
-def _error(job: Job, seed: int, seen: Seen, cause: Cause, status: int) -> CommandError:
-    lines = seen.lines or seen.engine_lines
+def _error(job: Job, seed: int, seen: Seen, cause: Cause, *, status: int = 0, node: int = 0) -> CommandError:
+    lines = seen.lines(node) or seen.engine_lines
     return CommandError(
         f"the training of seed {seed} {cause.sentence}",
         status=status,

@@ -74,6 +74,10 @@ _REASONS: Mapping[str, tuple[str, str]] = {
         "lower `timeout` under `train`, or name another partition",
     ),
     "PartitionNodeLimit": ("cannot start: partition {partition} has or allows fewer nodes", "lower `nodes` under `train`"),
+    "PartitionConfig": (
+        "cannot start: partition {partition} has not what it asks for",
+        "ask for less (`nodes`, `gpus`, `timeout` under `train`), or name another partition",
+    ),
     "BadConstraints": ("cannot start: no node has what it asks for", "ask for less in train.slurm.options"),
     "JobArrayTaskLimit": ("waits for other seeds", ""),
     "ReqNodeNotAvail": ("waits for nodes that are down or reserved", ""),

@@ -169,7 +169,7 @@ class Watch:
             over_s=time.monotonic() - task.over_since if task.over_since else 0.0,
             shared_s=self._contact.pace.shared_s,
             cancelled=self._contact.stopped_by,
-            lines=task.log.last_lines(LINES),
+            lines=lambda node: (RemoteLog(self._job.log(task.seed, node=node)) if node else task.log).last_lines(LINES),
             engine_lines=RemoteLog(self._job.engine_log(task.seed)).last_lines(LINES),
             progress=task.progress,
         )

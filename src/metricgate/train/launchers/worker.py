@@ -25,12 +25,14 @@ from typing import Any
 
 if __package__:
     from metricgate.train.launchers import cluster
-else:  # on a node, beside this file; another version of metricgate that is installed there has no say
+else:  # on a node, beside this file, also where PYTHONSAFEPATH is set; a metricgate that is installed there has no say
+    sys.path.insert(0, str(Path(__file__).absolute().parent))
     import cluster  # type: ignore[import-not-found,no-redef]
 
 SCHEMA = "metricgate.job/1"
 BASH_OPTIONS = ("--noprofile", "--norc", "-e", "-o", "pipefail", "-c")
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_ENDED_BY_SIGNAL = frozenset(code for number in PASSED_ON for code in (-number, 128 + number))
 HEAD_BYTES, TAIL_BYTES = 64_000_000, 1_000_000
 TICK_S, FLUSH_S, LOOK_S, KILL_S, POLL_S = 0.5, 1.0, 2.0, 5.0, 0.05
 # Secrets of metricgate's actions; an engine that brings the runner's environment along must not bring them to the training.
@@ -187,8 +189,9 @@ class Worker:
             environ["CUDA_VISIBLE_DEVICES"] = ""
         if self.here.rank:
             scratch = self.folder / "scratch" / f"{self.task['seed']}-{self.here.rank}"
-            moved = {name: scratch / Path(environ[name]).name for name in OF_FIRST_NODE if name in environ}
-            moved.get("METRICGATE_RUN_DIR", scratch).mkdir(parents=True, exist_ok=True)
+            moved = {name: scratch / name.lower() / Path(environ[name]).name for name in OF_FIRST_NODE if name in environ}
+            for name, path in moved.items():
+                (path if name == "METRICGATE_RUN_DIR" else path.parent).mkdir(parents=True, exist_ok=True)
             environ.update({name: str(path) for name, path in moved.items()})
         environ.update(self.here.environ())
         return environ
@@ -205,6 +208,7 @@ class Worker:
             now = time.monotonic()
             if kind == "exit":
                 status, used = value
+                self._hear_out(status, now)
                 return status, used
             if kind == "signal":
                 self._on_signal(group, value, now)
@@ -225,6 +229,14 @@ class Worker:
                     self._stop(group, "stall", "", now)
                 if (other := self._failed_node()) is not None:
                     self._stop(group, "other_node", str(other), now)
+
+    def _hear_out(self, status: int, now: float) -> None:
+        """Whoever ended the training may be about to tell this process too: an engine signals one process after another."""
+        suspicious = status in _ENDED_BY_SIGNAL or now - self.continued < 1.0
+        with contextlib.suppress(queue.Empty):
+            kind, number = self.events.get(timeout=1.0 if suspicious else POLL_S)
+            if kind == "signal" and not self.reason:
+                self.reason, self.detail = "signal", signal.Signals(number).name
 
     def _on_signal(self, group: int, number: int, now: float) -> None:
         if self.reason:  # told twice: whoever asks again does not want to wait
