@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from tests.kubernetes_server.server import KubernetesServer
 
+from metricgate import run as runs
 from metricgate.errors import StageError, UsageError
 from metricgate.train.command import CommandError, Usage
 from metricgate.train.console import Console
@@ -373,3 +374,51 @@ def test_lists_that_come_in_pages_are_read_to_their_end(server: KubernetesServer
     assert kubernetes.find(job) == job.key
     for seed in (0, 1, 2):
         until_state(kubernetes, job, State.DONE, seed=seed)
+
+
+@pytest.mark.slow
+def test_from_the_command_line_to_the_runs(server: KubernetesServer, tmp_path: Path) -> None:
+    root = tmp_path / "a repository"
+    root.mkdir()
+    (root / "train.py").write_text(
+        "import json, os, pathlib\n"
+        'seed = os.environ["METRICGATE_SEED"]\n'
+        'pathlib.Path(os.environ["METRICGATE_MODEL"]).write_text("weights of seed " + seed)\n'
+        'metrics = {"accuracy": 0.5 + int(seed) / 100}\n'
+        'pathlib.Path(os.environ["METRICGATE_RUN_DIR"], "metrics.json").write_text(json.dumps(metrics))\n'
+        'assert "SECRET_OF_THE_RUNNER" not in os.environ\n'
+    )
+    config = {
+        "name": "digits",
+        "train": {
+            "run": f'"{sys.executable}" train.py',
+            "seeds": [0, 3],
+            "launcher": "kubernetes",
+            "kubernetes": {"image": "train:1", "claim": "workspace", "mount": str(tmp_path)},
+        },
+        "model": "outputs/model.bin",
+        "metrics": {"accuracy": {"direction": "higher"}},
+    }
+    (root / "metricgate.yaml").write_text(json.dumps(config))
+    for words in (["init", "-q"], ["add", "."], ["-c", "user.name=N", "-c", "user.email=n@x", "commit", "-qm", "first"]):
+        subprocess.run(["git", *words], cwd=root, check=True)
+    environ = {
+        "PATH": os.environ["PATH"],
+        "KUBECONFIG": str(server.kubeconfig(tmp_path / "kubeconfig.json")),
+        "METRICGATE_STATE_DIR": str(tmp_path / "state"),
+        "SECRET_OF_THE_RUNNER": "x",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "metricgate", "run"],
+        cwd=root,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for seed in (0, 3):
+        record = runs.read_record(Path(done.stdout.strip()) / f"seed-{seed}")
+        assert record is not None
+        assert (record.seed, record.metrics["accuracy"].value) == (seed, 0.5 + seed / 100)
