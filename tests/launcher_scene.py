@@ -17,8 +17,7 @@ from metricgate.train.launchers import following
 from metricgate.train.launchers.contact import Pace
 from metricgate.train.launchers.job import Job, Launcher, Task
 
-QUICK = Pace(look_s=0.1, ask_s=0.3, ask_most_s=0.5, shared_s=2.0, patience_s=30.0, end_s=10.0)
-CONFIG = "SCENE_CONFIG"
+QUICK = Pace(look_s=0.1, ask_s=0.3, ask_most_s=0.5, shared_s=1.0, patience_s=30.0, end_s=10.0)
 
 
 def job(
