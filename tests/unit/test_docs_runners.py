@@ -203,3 +203,8 @@ def test_a_mistake_in_values_is_found(path: tuple[Any, ...], value: Any) -> None
         place = place[key]
     place[path[-1]] = value
     assert problems_of_values(values) != []
+
+
+@pytest.mark.parametrize("document", documents("clusters.md"), ids=lambda found: found["train"]["launcher"])
+def test_every_example_of_a_cluster_is_a_configuration(document: Any) -> None:
+    assert problems(copy.deepcopy(document)) == []
