@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
@@ -74,7 +75,7 @@ def test_an_engine_that_stays_away_is_an_error_before_anything_runs(engine: Loca
         train(job, engine, shown)
     engine.away = 0
     assert isinstance(train(job, engine)[0], Usage)
-    assert engine.submitted == [f"{job.key}-1"]
+    assert len(engine.submitted) == 1
 
 
 def test_only_what_a_retry_can_help_is_handed_over_again_and_only_those_seeds(engine: LocalEngine, tmp_path: Path) -> None:
@@ -118,7 +119,7 @@ def test_what_was_written_down_but_never_handed_over_is_handed_over(engine: Loca
     job = launcher_scene.job(tmp_path, "echo trained")
     left_by_a_runner_that_died(job, engine)
     assert isinstance(train(job, engine)[0], Usage)
-    assert engine.submitted == [f"{job.key}-1"]
+    assert len(engine.submitted) == 1
 
 
 def test_a_job_that_ended_while_nobody_looked_is_read_from_its_files(engine: LocalEngine, tmp_path: Path) -> None:
@@ -128,7 +129,7 @@ def test_a_job_that_ended_while_nobody_looked_is_read_from_its_files(engine: Loc
     assert isinstance(train(job, engine, shown)[0], Usage)
     assert "follows Local job 1 again, which an earlier call has handed over" in shown.text
     assert "trained\n" in shown.text
-    assert engine.submitted == [f"{job.key}-1"]
+    assert len(engine.submitted) == 1
 
 
 def test_an_unfinished_job_that_does_something_else_is_ended_first(engine: LocalEngine, tmp_path: Path) -> None:
@@ -139,7 +140,7 @@ def test_an_unfinished_job_that_does_something_else_is_ended_first(engine: Local
     assert isinstance(train(new, engine, shown)[0], Usage)
     assert engine.cancelled == [("1", False)]
     assert "waits until Local job 1 of an earlier call has ended, which is cancelled" in shown.text
-    assert engine.submitted == [f"{old.key}-1", f"{old.key}-2"]
+    assert len(engine.submitted) == 2
 
 
 def test_what_was_cancelled_and_still_saves_is_waited_for(engine: LocalEngine, tmp_path: Path) -> None:
@@ -150,7 +151,7 @@ def test_what_was_cancelled_and_still_saves_is_waited_for(engine: LocalEngine, t
     assert "saved\n" in shown.text
     again = Shown().when("Local job 2", lambda: os.kill(os.getpid(), signal.SIGTERM))
     assert failed(train(job, engine, again)[0]).kind == "cancelled"
-    assert engine.submitted == [f"{job.key}-1", f"{job.key}-2"]
+    assert len(engine.submitted) == 2
 
 
 def test_whoever_asks_twice_does_not_want_to_wait(engine: LocalEngine, tmp_path: Path) -> None:
@@ -179,3 +180,11 @@ def test_what_a_training_writes_over_its_result_is_no_result(engine: LocalEngine
         (job.folder / "1" / "0-0.result.json").write_text(content)
         submissions.write(job.folder, Round("Local", submissions.digest(job), (Submission(1, (0,), job_id="1"),)))
         assert failed(train(job, engine)[0]).kind == "not_shared"
+
+
+def test_a_job_of_long_ago_that_the_engine_remembers_is_another_one(engine: LocalEngine, tmp_path: Path) -> None:
+    job = launcher_scene.job(tmp_path, "echo trained")
+    assert isinstance(train(job, engine)[0], Usage)
+    shutil.rmtree(job.folder)
+    assert isinstance(train(job, engine)[0], Usage)
+    assert len(set(engine.submitted)) == 2

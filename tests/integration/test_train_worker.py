@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from tests import launcher_scene
 
-from metricgate.train.launchers import cluster, worker
+from metricgate.train.launchers import cluster, node_group, node_log, worker
 from metricgate.train.launchers.job import Job
 
 
@@ -59,13 +59,18 @@ def is_gone(pid: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize("module", [worker, cluster])
+@pytest.mark.parametrize("module", [worker, cluster, node_group, node_log])
 def test_it_needs_an_old_python_and_nothing_that_is_installed(module: Any) -> None:
     tree = ast.parse(Path(module.__file__).read_text(), feature_version=(3, 8))
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
     names = {alias.name for node in imports if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module or "" for node in imports if isinstance(node, ast.ImportFrom)}
-    assert {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names) <= {"metricgate", "cluster"}
+    assert {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names) <= {
+        "metricgate",
+        "cluster",
+        "node_group",
+        "node_log",
+    }
 
 
 def test_a_training_gets_its_variables_and_no_secrets_and_says_what_it_used(tmp_path: Path) -> None:
@@ -138,7 +143,7 @@ def test_a_training_that_makes_no_step_is_ended_and_one_that_does_is_not(tmp_pat
     assert run(job) == 143
     assert result(job)["reason"] == "stall"
     steps = 'for n in 1 2 3 4 5 6 7 8; do echo "{\\"step\\": $n}" > "$METRICGATE_PROGRESS"; sleep 0.5; done'
-    working = replace(launcher_scene.job(tmp_path / "other", steps), stall_s=3.0)
+    working = replace(launcher_scene.job(tmp_path / "other", steps), stall_s=1.5)
     assert run(working) == 0
 
 
@@ -170,11 +175,11 @@ def test_a_machine_that_lacks_the_workspace_says_so(tmp_path: Path) -> None:
 
 
 def test_a_log_without_end_keeps_its_beginning_and_its_end(tmp_path: Path) -> None:
-    size = worker.HEAD_BYTES + 3 * worker.TAIL_BYTES
+    size = node_log.HEAD_BYTES + 3 * node_log.TAIL_BYTES
     job = launcher_scene.job(tmp_path, f"echo first; head -c {size} /dev/zero | tr '\\0' x; echo; echo last")
     assert run(job) == 0
     with job.log(0).open("rb") as file:
         assert file.read(6) == b"first\n"
         file.seek(-200, 2)
         assert file.read().endswith(b"x\nlast\n")
-        assert file.tell() < worker.HEAD_BYTES + 2 * worker.TAIL_BYTES
+        assert file.tell() < node_log.HEAD_BYTES + 2 * node_log.TAIL_BYTES

@@ -22,7 +22,7 @@ from metricgate.train.launchers import worker
 
 JOB_FILE = "job.json"
 WORKER_FILE = "worker.py"
-_FILES = (WORKER_FILE, "cluster.py")
+_FILES = (WORKER_FILE, "cluster.py", "node_group.py", "node_log.py")
 PYTHON = "python3"
 """The node's own interpreter, found on its PATH; 3.8 or newer."""
 _KEY = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,50}[a-z0-9])?")

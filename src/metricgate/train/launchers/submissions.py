@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -29,21 +30,23 @@ class Submission:
     """One handing over.
 
     Attributes:
-        number: Counts them for this key, from 1.
+        number: Counts them for this folder, from 1.
         seeds: Which tasks.
+        mark: Ends its key. An engine may remember a job of the same work that ended long ago, whose folder is gone.
         job_id: The engine's id; empty while it is not known whether the engine has it.
         skips: By seed, how many bytes of the log are of earlier ones.
     """
 
     number: int
     seeds: tuple[int, ...]
+    mark: str = field(default_factory=lambda: secrets.token_hex(4))
     job_id: str = ""
     skips: Mapping[int, int] = field(default_factory=dict)
 
     def of(self, job: Job) -> Job:
         """The job as the engine gets it: with a key and a folder of its own."""
         tasks = tuple(task for task in job.tasks if task.seed in self.seeds)
-        return replace(job, key=f"{job.key}-{self.number}", folder=job.folder / str(self.number), tasks=tasks)
+        return replace(job, key=f"{job.key}-{self.mark}", folder=job.folder / str(self.number), tasks=tasks)
 
 
 @dataclass(frozen=True)
@@ -122,4 +125,5 @@ def sizes(job: Job, seeds: Sequence[int]) -> Mapping[int, int]:
 
 def _submission(document: Mapping[str, Any]) -> Submission:
     skips = {int(seed): int(size) for seed, size in document["skips"].items()}
-    return Submission(int(document["number"]), tuple(map(int, document["seeds"])), str(document["job_id"]), skips)
+    seeds = tuple(map(int, document["seeds"]))
+    return Submission(int(document["number"]), seeds, str(document["mark"]), str(document["job_id"]), skips)

@@ -1,8 +1,8 @@
 """Runs one task of a job on a node, by the node's own Python: ``python3 worker.py job.json SEED`` (or ``@INDEX``).
 
-This file and ``cluster.py`` are copied into the job's folder and need the standard library of Python 3.8, nothing else. It says
-that it has begun, tells the training which of the nodes this is, keeps its output, its time limit and its signals, leaves none
-of its processes behind, and writes what became of it.
+This file and those that it imports are copied into the job's folder and need the standard library of Python 3.8, nothing else.
+It says that it has begun, tells the training which of the nodes this is, keeps its output, its time limit and its signals,
+leaves none of its processes behind, and writes what became of it.
 """
 
 from __future__ import annotations
@@ -18,76 +18,26 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 if __package__:
-    from metricgate.train.launchers import cluster
+    from metricgate.train.launchers import cluster, node_group, node_log
 else:  # on a node, beside this file, also where PYTHONSAFEPATH is set; a metricgate that is installed there has no say
     sys.path.insert(0, str(Path(__file__).absolute().parent))
     import cluster  # type: ignore[import-not-found,no-redef]
+    import node_group  # type: ignore[import-not-found,no-redef]
+    import node_log  # type: ignore[import-not-found,no-redef]
 
 SCHEMA = "metricgate.job/1"
 BASH_OPTIONS = ("--noprofile", "--norc", "-e", "-o", "pipefail", "-c")
-PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_ENDED_BY_SIGNAL = frozenset(code for number in PASSED_ON for code in (-number, 128 + number))
-HEAD_BYTES, TAIL_BYTES = 64_000_000, 1_000_000
-TICK_S, FLUSH_S, LOOK_S, KILL_S, POLL_S = 0.5, 1.0, 2.0, 5.0, 0.05
+_ENDED_BY_SIGNAL = frozenset(code for number in node_group.PASSED_ON for code in (-number, 128 + number))
+TICK_S, FLUSH_S, LOOK_S = 0.5, 1.0, 2.0
 # Secrets of metricgate's actions; an engine that brings the runner's environment along must not bring them to the training.
 NOT_PASSED_ON = "METRICGATE_INPUT_"
 # Only the first node's model, metrics and progress count; the others' go where they overwrite nothing.
 OF_FIRST_NODE = ("METRICGATE_RUN_DIR", "METRICGATE_MODEL", "METRICGATE_PROGRESS")
-
-
-class Log:
-    """A log file on a shared file system: appended to, flushed where the runner can see it, bounded in size."""
-
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        self._room = HEAD_BYTES - os.fstat(self._file).st_size
-        self._tail: deque[bytes] = deque()
-        self._tail_bytes = 0
-        self._left_out = 0
-        self._flushed = 0.0
-        self.written = time.monotonic()
-
-    def write(self, data: bytes) -> None:
-        """Append; past the size that is kept, only the last of it, at the end."""
-        self.written = time.monotonic()
-        if self._room > 0:
-            self._room -= len(data)
-            self._keep(data)
-            if self._room <= 0:
-                self._keep(b"\n[metricgate: the log is full; its end will follow]\n")
-        else:
-            self._tail.append(data)
-            self._tail_bytes += len(data)
-            while self._tail_bytes - len(self._tail[0]) >= TAIL_BYTES:
-                gone = len(self._tail.popleft())
-                self._tail_bytes -= gone
-                self._left_out += gone
-
-    def flush(self) -> None:
-        """Send off what network file systems would hold back for half a minute."""
-        with contextlib.suppress(OSError):
-            os.fsync(self._file)
-
-    def close(self) -> None:
-        """Append what was held back."""
-        if self._left_out:
-            self._keep(f"[metricgate: {self._left_out:,} bytes left out here]\n".encode())
-        self._keep(b"".join(self._tail))
-        self.flush()
-        os.close(self._file)
-
-    def _keep(self, data: bytes) -> None:
-        # A full disk costs the log, not the training: nobody reading the pipe would stop it for ever.
-        with contextlib.suppress(OSError):
-            while data:
-                data = data[os.write(self._file, data) :]
 
 
 class Worker:
@@ -108,7 +58,7 @@ class Worker:
 
     def run(self) -> int:
         """Run the training to its end; the exit code for the engine."""
-        for number in PASSED_ON:
+        for number in node_group.PASSED_ON:
             signal.signal(number, lambda received, _: self.events.put(("signal", received)))
         signal.signal(signal.SIGCONT, self._on_continue)
         try:
@@ -122,7 +72,7 @@ class Worker:
         if not Path(self.job["cwd"]).is_dir():
             return self._not_started(f"this machine has no folder {self.job['cwd']}: it does not share it with the runner")
         try:
-            log = Log(Path(self.task["logs"][self.here.rank]))
+            log = node_log.Log(Path(self.task["logs"][self.here.rank]))
         except OSError as error:
             return self._not_started(f"its log can't be written: {error}")
         began = time.monotonic()
@@ -140,14 +90,14 @@ class Worker:
             )
         except (OSError, ValueError) as error:
             return self._not_started(f"it can't be started: {error}")
-        lifeline = _guard(process.pid, self.job["grace_s"])
+        lifeline = node_group.guard(process.pid, self.job["grace_s"])
         pump = threading.Thread(target=_pump, args=(process, log), daemon=True)
         pump.start()
         threading.Thread(target=_wait, args=(process.pid, self.events), daemon=True).start()
         status, used = self._until_exit(process.pid, log, began)
-        _end(process.pid, told=bool(self.reason), grace_s=self.job["grace_s"])
+        node_group.end(process.pid, told=bool(self.reason), grace_s=self.job["grace_s"])
         os.write(lifeline, b"x")
-        pump.join(timeout=KILL_S)
+        pump.join(timeout=node_group.KILL_S)
         log.close()
         unit = 1 if sys.platform == "darwin" else 1024
         return self._ended(
@@ -196,7 +146,7 @@ class Worker:
         environ.update(self.here.environ())
         return environ
 
-    def _until_exit(self, group: int, log: Log, began: float) -> tuple[int, Any]:
+    def _until_exit(self, group: int, log: node_log.Log, began: float) -> tuple[int, Any]:
         limit = began + self.job["timeout_s"] - self.spent_s
         flush_at = look_at = began
         stepped, mark = began, self._mark()
@@ -213,7 +163,7 @@ class Worker:
             if kind == "signal":
                 self._on_signal(group, value, now)
             if now >= self.kill_at:
-                _send(group, signal.SIGKILL)
+                node_group.send(group, signal.SIGKILL)
             if now >= limit:
                 self._stop(group, "timeout", "", now)
             if now >= flush_at:
@@ -234,14 +184,14 @@ class Worker:
         """Whoever ended the training may be about to tell this process too: an engine signals one process after another."""
         suspicious = status in _ENDED_BY_SIGNAL or now - self.continued < 1.0
         with contextlib.suppress(queue.Empty):
-            kind, number = self.events.get(timeout=1.0 if suspicious else POLL_S)
+            kind, number = self.events.get(timeout=1.0 if suspicious else node_group.POLL_S)
             if kind == "signal" and not self.reason:
                 self.reason, self.detail = "signal", signal.Signals(number).name
 
     def _on_signal(self, group: int, number: int, now: float) -> None:
         if self.reason:  # told twice: whoever asks again does not want to wait
             if self.reason != "signal" or not self.engine_told_all:
-                _send(group, signal.SIGKILL)
+                node_group.send(group, signal.SIGKILL)
             return
         # Slurm ends a job by SIGCONT and SIGTERM to every process, and signals every process of a step. Whoever has been told
         # needs no second signal, which would cut short what it still saves.
@@ -252,7 +202,7 @@ class Worker:
         if not self.reason:
             self.reason, self.detail = reason, detail
             self.kill_at = now + self.job["grace_s"]
-            _send(group, how)
+            node_group.send(group, how)
 
     def _mark(self) -> tuple[Any, Any]:
         progress = _read(Path(self.task["environ"].get("METRICGATE_PROGRESS", "/")))
@@ -283,7 +233,7 @@ class Worker:
         return 128 - status if status < 0 else status or (143 if self.reason else 0)
 
 
-def _pump(process: subprocess.Popen[bytes], log: Log) -> None:
+def _pump(process: subprocess.Popen[bytes], log: node_log.Log) -> None:
     assert process.stdout  # noqa: S101 - it was asked for
     while data := os.read(process.stdout.fileno(), 1 << 16):
         log.write(data)
@@ -292,42 +242,6 @@ def _pump(process: subprocess.Popen[bytes], log: Log) -> None:
 def _wait(pid: int, events: queue.SimpleQueue[tuple[str, Any]]) -> None:
     _, status, used = os.wait4(pid, 0)
     events.put(("exit", (-os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status), used)))
-
-
-def _guard(group: int, grace_s: float) -> int:
-    """A process that ends the training should this one be killed; it goes when it is written to."""
-    read_end, write_end = os.pipe()
-    if os.fork():
-        os.close(read_end)
-        return write_end
-    os.setsid()
-    for number in (*PASSED_ON, signal.SIGCONT):
-        signal.signal(number, signal.SIG_IGN)
-    os.close(write_end)
-    if not os.read(read_end, 1):
-        _end(group, told=False, grace_s=grace_s)
-    os._exit(0)
-
-
-def _send(group: int, number: int) -> bool:
-    try:
-        os.killpg(group, number)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
-
-
-def _end(group: int, *, told: bool, grace_s: float) -> None:
-    """End what the training left running."""
-    for number, within_s in ((0 if told else signal.SIGTERM, grace_s), (signal.SIGKILL, KILL_S)):
-        deadline = time.monotonic() + within_s
-        _send(group, number)
-        while _send(group, 0):
-            if time.monotonic() > deadline:
-                break
-            time.sleep(POLL_S)
-            with contextlib.suppress(ChildProcessError):  # in a container this is the process that collects orphans
-                os.waitpid(-1, os.WNOHANG)
 
 
 def _kernel_kills() -> tuple[int, int]:
