@@ -38,8 +38,9 @@ def train(
     """Hand a job over, or find it again, and follow it to its end.
 
     Args:
-        job: What to train; ``key`` and ``folder`` are those of the work, and each handing over gets one of its own below. What
-            the tasks' variables name must be the same each time: a job that is found again writes where it was told first.
+        job: What to train; ``key`` (at most 43 characters) and ``folder`` are those of the work, and each handing over gets one
+            of its own below. What the tasks' variables name must be the same each time: a job that is found again writes where
+            it was told first.
         launcher: The engine.
         console: Where output and progress go.
         retries: How often tasks are handed over again after what a retry can help.

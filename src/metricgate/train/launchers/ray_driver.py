@@ -14,6 +14,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ FILE = "ray_driver.py"
 NODE_LOST = 75  # EX_TEMPFAIL of sysexits.h
 NO_RAY = 78  # EX_CONFIG
 BEAT_S = 0.5
+SAID_BYTES = 10_000
 _PR_SET_PDEATHSIG = 1
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -76,15 +78,20 @@ class Node:
         """Where the other nodes find this one."""
         return str(importlib.import_module("ray").util.get_node_ip_address())
 
-    def run(self, command: list[str], environ: dict[str, str]) -> int:
-        """Run a worker to its end; its exit code."""
+    def run(self, command: list[str], environ: dict[str, str]) -> tuple[int, str]:
+        """Run a worker to its end; its exit code, and what it said itself: nothing, if it could do its work."""
         if self._stopped:
-            return 128 + signal.SIGTERM
+            return 128 + signal.SIGTERM, ""
         # The kernel takes the thread that started a process for its parent; this one stays until the worker has ended.
         words = [sys.executable, self._driver, "tied", str(os.getpid()), *command]
-        self._process = subprocess.Popen(words, env={**os.environ, **environ}, start_new_session=True)  # noqa: S603
-        status = self._process.wait()
-        return status if status >= 0 else 128 - status
+        with tempfile.TemporaryFile() as output:
+            self._process = subprocess.Popen(  # noqa: S603 - the job's own worker
+                words, env={**os.environ, **environ}, start_new_session=True, stdout=output, stderr=subprocess.STDOUT
+            )
+            status = self._process.wait()
+            output.seek(0)
+            said = output.read(SAID_BYTES).decode("utf-8", "replace")
+        return status if status >= 0 else 128 - status, said
 
     def stop(self) -> None:
         """Ask the worker to end."""
@@ -159,7 +166,9 @@ def _wait(ray: Any, nodes: Sequence[Any], runs: dict[Any, int], told: threading.
         for one in ended:
             rank = left.pop(one)
             try:
-                code = int(ray.get(one))
+                code, said = ray.get(one)
+                if said:
+                    _log(f"the worker of node {rank} says: {said}")
             except ray.exceptions.RayError as error:
                 _log(f"node {rank} was lost: {error}")
                 code = NODE_LOST

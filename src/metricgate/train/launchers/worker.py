@@ -182,10 +182,12 @@ class Worker:
 
     def _hear_out(self, status: int, now: float) -> None:
         """Whoever ended the training may be about to tell this process too: an engine signals one process after another."""
+        if self.reason:
+            return
         suspicious = status in _ENDED_BY_SIGNAL or now - self.continued < 1.0
         with contextlib.suppress(queue.Empty):
             kind, number = self.events.get(timeout=1.0 if suspicious else node_group.POLL_S)
-            if kind == "signal" and not self.reason:
+            if kind == "signal":
                 self.reason, self.detail = "signal", signal.Signals(number).name
 
     def _on_signal(self, group: int, number: int, now: float) -> None:
