@@ -11,14 +11,18 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import requests
 
 HOST = "127.0.0.1"
 WITHIN_S = 120.0
+TOKEN = "0f3a" * 16
+"""What a client has to bring."""
 # The least that Ray takes, nearly, for objects: no test keeps any. Ports of workers are whichever are free.
 _SMALL = ("--num-gpus=0", "--object-store-memory=80000000", "--min-worker-port=0", "--max-worker-port=0")
 
@@ -38,21 +42,25 @@ class Cluster:
     gcs: int
 
     @contextlib.contextmanager
-    def joined(self, *, cpus: int) -> Iterator[subprocess.Popen[bytes]]:
-        """One more node, of which the processes are in the group of the one that is given."""
-        alive = self._alive()
-        process = _start(self.folder, ["--block", f"--address={HOST}:{self.gcs}", f"--num-cpus={cpus}", *_SMALL])
+    def joined(self, *, cpus: int) -> Iterator[Callable[[], None]]:
+        """One more node, and what lets it die as a machine does: all of its processes at once, whatever they are."""
+        alive, mark = self._alive(), f"METRICGATE_TEST_NODE={uuid.uuid4()}"
+        process = _start(self.folder, ["--block", f"--address={HOST}:{self.gcs}", f"--num-cpus={cpus}", *_SMALL], mark)
         try:
             _wait(process, lambda: self._alive() == alive + 1)
-            yield process
+            yield lambda: _kill(mark)
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            _kill(mark)
             process.wait(10)
 
     def _alive(self) -> int:
-        answer = requests.get(f"{self.address}/api/v0/nodes", timeout=10).json()
-        return sum(node["state"] == "ALIVE" for node in answer["data"]["result"]["result"])
+        return sum(node["state"] == "ALIVE" for node in self.ask("GET", "/api/v0/nodes")["data"]["result"]["result"])
+
+    def ask(self, method: str, path: str) -> Any:
+        """What its API answers."""
+        return requests.request(
+            method, f"{self.address}{path}", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=10
+        ).json()
 
 
 @contextlib.contextmanager
@@ -72,10 +80,18 @@ def started(*, cpus: int) -> Iterator[Cluster]:
         _end(process, folder)
 
 
-def _start(folder: Path, options: Sequence[str]) -> subprocess.Popen[bytes]:
+def _start(folder: Path, options: Sequence[str], mark: str = "") -> subprocess.Popen[bytes]:
     here = Path(sys.executable).parent
     # Jobs run by the python3 that is first on the PATH of the node.
-    environ = {"PATH": f"{here}{os.pathsep}{os.environ['PATH']}", "HOME": str(folder), "PYTHONWARNINGS": "ignore"}
+    environ = {
+        "PATH": f"{here}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(folder),
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": TOKEN,
+    }
+    if mark:
+        name, _, value = mark.partition("=")
+        environ[name] = value
     with (folder / "start.log").open("ab") as output:
         return subprocess.Popen(
             [str(here / "ray"), "start", *options], env=environ, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
@@ -94,27 +110,27 @@ def _wait(process: subprocess.Popen[bytes], true: Callable[[], bool]) -> None:
 
 
 def _end(process: subprocess.Popen[bytes], folder: Path) -> None:
-    """End the head node, and whatever of it went into sessions of its own: all of them name its folder."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(10)
-    end = time.monotonic() + 10
-    while (left := list(_processes(folder))) and time.monotonic() < end:
-        for pid in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(0.05)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    """End the head node at once, and whatever of it went into sessions of its own: all of them name its folder."""
+    _kill(str(folder))
     process.wait(10)
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _processes(folder: Path) -> Iterator[int]:
+def _kill(mark: str) -> None:
+    """SIGKILL to all processes that name something, until there is none; first they are stopped, so that none can react."""
+    end = time.monotonic() + 10
+    while (left := list(_processes(mark))) and time.monotonic() < end:
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+        time.sleep(0.05)
+
+
+def _processes(mark: str) -> Iterator[int]:
     for place in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if str(folder).encode() in (place / "environ").read_bytes() + (place / "cmdline").read_bytes():
+            if mark.encode() in (place / "environ").read_bytes() + (place / "cmdline").read_bytes():
                 yield int(place.name)
 
 

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import requests
 from tests import http_servers, launcher_scene, ray_cluster
 from tests.launcher_scene import Runner, Shown, train
 from tests.ray_cluster import Cluster
@@ -25,6 +24,7 @@ from metricgate.train.launchers.ray import RayJobs
 from metricgate.train_config import RayCluster
 
 NOTHING = "http://127.0.0.1:9"
+TOKEN = {"RAY_AUTH_TOKEN": ray_cluster.TOKEN}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture
 def ray(cluster: Cluster) -> RayJobs:
-    return RayJobs(RayCluster(address=cluster.address), environ={})
+    return RayJobs(RayCluster(address=cluster.address), environ=TOKEN)
 
 
 def failed(outcome: Usage | CommandError) -> CommandError:
@@ -86,7 +86,7 @@ from metricgate.train.launchers.ray import RayJobs
 from metricgate.train_config import RayCluster
 work = launcher_scene.job(Path({str(tmp_path)!r}), {line!r})
 shown = launcher_scene.Shown().when("begun", lambda: print("seen", flush=True))
-launcher_scene.train(work, RayJobs(RayCluster(address={cluster.address!r}), environ={{}}), shown)
+launcher_scene.train(work, RayJobs(RayCluster(address={cluster.address!r}), environ={TOKEN!r}), shown)
 """
         runner = Runner(code, tmp_path / "runner.out")
         runner.wait_until("seen")
@@ -98,7 +98,7 @@ launcher_scene.train(work, RayJobs(RayCluster(address={cluster.address!r}), envi
         assert "ended" in shown.text
 
     def test_what_no_node_has_room_for_waits_says_so_and_can_be_cancelled(self, cluster: Cluster, tmp_path: Path) -> None:
-        large = RayJobs(RayCluster(address=cluster.address, cpus=64), environ={})
+        large = RayJobs(RayCluster(address=cluster.address, cpus=64), environ=TOKEN)
         shown = Shown().when("waits for free processors or GPUs of the cluster", lambda: os.kill(os.getpid(), signal.SIGTERM))
         work = launcher_scene.job(tmp_path, "true")
         assert failed(train(work, large, shown)[0]).kind == "cancelled"
@@ -106,12 +106,8 @@ launcher_scene.train(work, RayJobs(RayCluster(address={cluster.address!r}), envi
 
     def test_a_job_that_somebody_stops_in_ray_is_told_so(self, cluster: Cluster, ray: RayJobs, tmp_path: Path) -> None:
         def stop() -> None:
-            [name] = [
-                job["submission_id"]
-                for job in requests.get(f"{cluster.address}/api/jobs/", timeout=10).json()
-                if job["status"] == "RUNNING"
-            ]
-            requests.post(f"{cluster.address}/api/jobs/{name}/stop", timeout=10)
+            [name] = [job["submission_id"] for job in cluster.ask("GET", "/api/jobs/") if job["status"] == "RUNNING"]
+            cluster.ask("POST", f"/api/jobs/{name}/stop")
 
         work = launcher_scene.job(tmp_path, "echo begun; sleep 100")
         error = failed(train(work, ray, Shown().when("begun", stop))[0])
@@ -154,10 +150,10 @@ class TestSeveralNodes:
 
     def test_when_a_node_dies_the_other_does_not_wait_for_it(self, cluster: Cluster, tmp_path: Path) -> None:
         line = 'echo x > "$METRICGATE_RUN_DIR/begun"; echo "node $NODE_RANK has begun"; sleep 300'
-        both = RayJobs(RayCluster(address=cluster.address, cpus=2), environ={})
+        both = RayJobs(RayCluster(address=cluster.address, cpus=2), environ=TOKEN)
         work = launcher_scene.job(tmp_path, line, nodes=2)
-        with cluster.joined(cpus=2) as node:
-            shown = Shown().when("node 0 has begun", lambda: os.killpg(node.pid, signal.SIGKILL))
+        with cluster.joined(cpus=2) as die:
+            shown = Shown().when("node 0 has begun", die)
             error = failed(train(work, both, shown)[0])
         assert error.kind == "node_failure"
         assert error.retryable
@@ -202,3 +198,12 @@ def test_a_job_that_ray_does_not_know_is_gone(ray: RayJobs, tmp_path: Path) -> N
     assert ray.find(work) is None
     assert ray.states(work.key, work)[0].state is State.GONE
     ray.cancel(work.key, work)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.parametrize("environ", [{"HOME": "/nowhere"}, {"RAY_AUTH_TOKEN": "of another cluster"}])
+def test_who_has_not_its_token_is_told_so(cluster: Cluster, tmp_path: Path, environ: dict[str, str]) -> None:
+    stranger = RayJobs(RayCluster(address=cluster.address), environ=environ)
+    with pytest.raises(StageError, match="refuses to talk to this runner"):
+        stranger.submit(launcher_scene.job(tmp_path, "true"))
