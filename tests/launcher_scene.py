@@ -17,6 +17,7 @@ from metricgate.train.launchers import following
 from metricgate.train.launchers.contact import Pace
 from metricgate.train.launchers.job import Job, Launcher, Task
 
+LIMIT_S = 150.0
 QUICK = Pace(look_s=0.1, ask_s=0.3, ask_most_s=0.5, shared_s=1.0, patience_s=30.0, end_s=10.0)
 
 
@@ -97,8 +98,14 @@ class Shown:
 
 
 def train(work: Job, launcher: Launcher, shown: Shown | None = None, *, retries: int = 0) -> following.Outcomes:
-    """Follow a job to its end, in a hurry."""
-    return following.train(work, launcher, console=(shown or Shown()).console, retries=retries, backoff_s=0.1, pace=QUICK)
+    """Follow a job to its end, in a hurry; one that does not end is cancelled after a while."""
+    limit = threading.Timer(LIMIT_S, os.kill, (os.getpid(), signal.SIGTERM))
+    limit.daemon = True
+    limit.start()
+    try:
+        return following.train(work, launcher, console=(shown or Shown()).console, retries=retries, backoff_s=0.1, pace=QUICK)
+    finally:
+        limit.cancel()
 
 
 class Runner:

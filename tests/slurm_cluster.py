@@ -69,9 +69,10 @@ class Cluster:
         self._processes[name] = self._process(*call)
 
     def kill(self, name: str) -> None:
-        """End one of them, and what runs on a node with it, as if its machine had lost its power."""
+        """End one of them; a node with what runs on it, as if its machine had lost its power."""
         process = self._processes.pop(name)
-        process.kill()
+        # A controller that is killed forgets the latest jobs, and is no engine that was away for a while.
+        process.terminate() if name == "slurmctld" else process.kill()
         process.wait()
         if name in NODES:
             jobs = _of(f"SLURMD_NODENAME={name}", f"SLURM_CONF={self.environ['SLURM_CONF']}")

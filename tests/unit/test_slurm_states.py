@@ -13,21 +13,26 @@ from metricgate.train_config import Slurm
 
 
 def test_each_task_of_an_array_has_its_row_and_a_single_one_is_the_first() -> None:
-    rows = slurm_states.rows("12|0|13|RUNNING|gpu|4000|n1|None\n12|1|12|PENDING|gpu|3999||Priority\n")
-    assert rows[0] == Row("RUNNING", "gpu", "n1", "None", 4000, 13, 12)
-    assert rows[1] == Row("PENDING", "gpu", "", "Priority", 3999, 12, 12)
-    assert list(slurm_states.rows("7|N/A|7|FAILED|gpu|1|n1|NonZeroExitCode")) == [0]
+    rows = slurm_states.rows("12|0|13|RUNNING|gpu|4000|n1|digits|None\n12|1|12|PENDING|gpu|3999||digits|Priority\n")
+    assert rows[0] == Row("RUNNING", "gpu", "n1", "None", 4000, 13, 12, "digits")
+    assert rows[1] == Row("PENDING", "gpu", "", "Priority", 3999, 12, 12, "digits")
+    assert list(slurm_states.rows("7|N/A|7|FAILED|gpu|1|n1|digits|NonZeroExitCode")) == [0]
 
 
 def test_a_reason_may_hold_a_bar_and_what_is_no_row_is_left_out() -> None:
-    assert slurm_states.rows("7|N/A|7|PENDING|gpu|1||ReqNodeNotAvail, Unavailable:n1|n2\nCLUSTER: a\n")[0].reason.endswith(
-        "n1|n2"
-    )
+    assert slurm_states.rows("7|N/A|7|PENDING|gpu|1||digits|ReqNodeNotAvail, Unavailable:n1|n2\nCLUSTER: a\n")[
+        0
+    ].reason.endswith("n1|n2")
 
 
 def test_accounting_knows_what_the_queue_has_forgotten() -> None:
-    rows = slurm_states.accounted("12_0|COMPLETED|gpu|n1\n12_1|CANCELLED by 1000|gpu|None assigned\n12.batch|FAILED||n1\n")
-    assert rows == {0: Row("COMPLETED", "gpu", "n1", array=12), 1: Row("CANCELLED", "gpu", "", array=12)}
+    rows = slurm_states.accounted(
+        "12_0|COMPLETED|gpu|n1|digits\n12_1|CANCELLED by 1000|gpu|None assigned|digits\n12.batch|FAILED||n1|batch\n"
+    )
+    assert rows == {
+        0: Row("COMPLETED", "gpu", "n1", array=12, name="digits"),
+        1: Row("CANCELLED", "gpu", "", array=12, name="digits"),
+    }
 
 
 def test_only_what_comes_before_is_counted_and_not_the_other_seeds() -> None:

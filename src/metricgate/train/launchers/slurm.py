@@ -158,6 +158,8 @@ class SlurmJobs:
             past = ("sacct", "--allocations", "--noheader", "--parsable2", "--array", f"--jobs={job_id}")
             accounted = self._run((*past, f"--format={slurm_states.SACCT_FORMAT}"))
             rows = {**slurm_states.accounted(accounted.stdout), **rows}
+        # A controller that lost its state gives numbers out again.
+        rows = {index: row for index, row in rows.items() if row.name == job.key}
         waiting = [row for row in rows.values() if row.is_queued]
         before = self._before(waiting[0]) if waiting else None
         gone = TaskState(State.GONE, "is not known to Slurm any more")
@@ -171,12 +173,13 @@ class SlurmJobs:
 
         Slurm's own way to end a job would kill it after KillWait, a setting of the cluster, however long the job's grace is.
         """
+        which = ("--quiet", f"--name={job.key}", job_id)
         if now:
-            calls: tuple[tuple[str, ...], ...] = (("scancel", "--quiet", job_id),)
+            calls: tuple[tuple[str, ...], ...] = (("scancel", *which),)
         else:
-            waiting = ("scancel", "--quiet", "--state=PENDING", job_id)
+            waiting = ("scancel", "--state=PENDING", *which)
             batch = ("--batch",) if job.nodes == 1 else ()
-            calls = (waiting, ("scancel", "--quiet", "--state=RUNNING", "--signal=TERM", *batch, job_id))
+            calls = (waiting, ("scancel", "--state=RUNNING", "--signal=TERM", *batch, *which))
         for call in calls:
             done = self._run(call)
             if done.returncode and _UNREACHABLE.search(done.stderr):

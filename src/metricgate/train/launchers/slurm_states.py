@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from metricgate.train.launchers.job import State, TaskState
 
-SQUEUE_FORMAT = "%F|%K|%A|%T|%P|%Q|%N|%r"
-SACCT_FORMAT = "JobID,State,Partition,NodeList"
+SQUEUE_FORMAT = "%F|%K|%A|%T|%P|%Q|%N|%j|%r"
+SACCT_FORMAT = "JobID,State,Partition,NodeList,JobName"
 _NO_INDEX = re.compile(r"N/A|4294967294|")
 _QUEUED = frozenset({"PENDING"})
 _WAITING = frozenset(
@@ -81,6 +81,10 @@ _REASONS: Mapping[str, tuple[str, str]] = {
     "BadConstraints": ("cannot start: no node has what it asks for", "ask for less in train.slurm.options"),
     "JobArrayTaskLimit": ("waits for other seeds", ""),
     "ReqNodeNotAvail": ("waits for nodes that are down or reserved", ""),
+    "launch": (
+        "is held by Slurm, because its node could not start it",
+        "an administrator finds out why in slurmd's log; scontrol release lets it start",
+    ),
     "JobLaunchFailure": ("could not be started by its node", "an administrator finds out why in slurmd's log"),
 }
 _NOT_YET: Mapping[str, str] = {
@@ -102,6 +106,8 @@ class Row:
         reason: Why it waits or ended.
         priority: Larger is sooner.
         number: Its own number.
+        array: That of the whole job.
+        name: The name of the job.
     """
 
     state: str
@@ -111,6 +117,7 @@ class Row:
     priority: int = 0
     number: int = 0
     array: int = 0
+    name: str = ""
 
     @property
     def is_queued(self) -> bool:
@@ -122,23 +129,25 @@ def rows(text: str) -> Mapping[int, Row]:
     """Read what squeue prints in ``SQUEUE_FORMAT``, one line a task; by index in the array."""
     found = {}
     for line in text.splitlines():
-        fields = line.strip().split("|", 7)
-        if len(fields) < 8:
+        fields = line.strip().split("|", 8)
+        if len(fields) < 9:
             continue
-        array, index, number, state, partition, priority, nodes, reason = (field.strip() for field in fields)
-        row = Row(state, partition, nodes, reason.strip("()"), int(priority or 0), int(number), int(array))
+        array, index, number, state, partition, priority, nodes, name, reason = (field.strip() for field in fields)
+        row = Row(state, partition, nodes, reason.strip("()"), int(priority or 0), int(number), int(array), name)
         found[0 if _NO_INDEX.fullmatch(index) else int(index)] = row
     return found
 
 
 def accounted(text: str) -> Mapping[int, Row]:
-    """Read what sacct prints in ``SACCT_FORMAT``: ``12_3|CANCELLED by 1000|gpu|n1``."""
+    """Read what sacct prints in ``SACCT_FORMAT``: ``12_3|CANCELLED by 1000|gpu|n1|name``."""
     found = {}
     for line in text.splitlines():
         fields = line.strip().split("|")
-        if len(fields) == 4 and (match := re.fullmatch(r"(\d+)(?:_(\d+))?", fields[0])):
+        if len(fields) == 5 and (match := re.fullmatch(r"(\d+)(?:_(\d+))?", fields[0])):
             nodes = "" if fields[3] in ("None assigned", "Unknown") else fields[3]
-            found[int(match[2] or 0)] = Row(fields[1].split(" ")[0].rstrip("+"), fields[2], nodes, array=int(match[1]))
+            found[int(match[2] or 0)] = Row(
+                fields[1].split(" ")[0].rstrip("+"), fields[2], nodes, array=int(match[1]), name=fields[4]
+            )
     return found
 
 
