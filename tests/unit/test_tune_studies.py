@@ -91,6 +91,17 @@ def test_whoever_is_killed_is_gone_at_once(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_killed_processes_left_is_taken_away_by_the_next_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "dead.lock").write_text("")
+    (tmp_path / "notes.txt").write_text("")
+    one = Presence(tmp_path)
+    other = Presence(tmp_path)
+    assert one.alive(other.id)
+    assert {path.name for path in tmp_path.iterdir()} == {f"{one.id}.lock", f"{other.id}.lock", "notes.txt"}
+    one.close()
+    other.close()
+
+
 @pytest.mark.parametrize(
     ("state", "attributes", "counts"),
     [

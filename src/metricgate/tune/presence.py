@@ -21,8 +21,20 @@ class Presence:
         self.id = uuid.uuid4().hex[:16]
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self._handle = os.open(self._file(self.id), os.O_CREAT | os.O_RDWR, 0o644)
-        fcntl.flock(self._handle, fcntl.LOCK_EX)
+        self._handle = self._held()
+        for file in folder.glob("*.lock"):
+            self.alive(file.stem)  # what killed processes left is taken away
+
+    def _held(self) -> int:
+        file = self._file(self.id)
+        while True:
+            handle = os.open(file, os.O_CREAT | os.O_RDWR, 0o644)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            # Somebody who tidied up may have taken it for that of a dead one, between those two lines.
+            with contextlib.suppress(FileNotFoundError):
+                if file.stat().st_ino == os.fstat(handle).st_ino:
+                    return handle
+            os.close(handle)
 
     def close(self) -> None:
         """Be gone."""
