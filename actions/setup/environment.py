@@ -35,6 +35,8 @@ ABANDONED_S = 24 * 3600
 
 # What some stages need beside the core, each in an environment of its own; the others stay small.
 LOCKS = {"publish": "release", "verify": "release", "tune": "tune"}
+# Of the engines that trainings can be handed to, those with a client of their own.
+LAUNCHERS = {"kubernetes": "kubernetes"}
 
 # What is imported is what gets compiled: a third of the bytecode, and a smoke test of the environment at the same time.
 WARM_UP = """
@@ -58,7 +60,7 @@ def main(arguments: list[str], environ: Mapping[str, str]) -> None:
             "add this before the step:\n  - uses: actions/setup-python@v7\n    with: {python-version: '3.13'}",
         )
     caches = cache_folders(environ)
-    lock = LOCKS.get(arguments[0], "core") if arguments else "core"
+    lock = lock_of(arguments[0] if arguments else "", environ)
     name = key(lock)
     home = next((cache / name for cache in caches if (cache / name).is_dir()), None)
     if home is None:
@@ -103,8 +105,13 @@ def is_writable(folder: Path) -> bool:
     return os.access(folder, os.W_OK)
 
 
+def lock_of(stage: str, environ: Mapping[str, str]) -> str:
+    """What a stage needs: ``core``, ``release``, ``tune``, or ``kubernetes`` where its trainings are handed over there."""
+    return LOCKS.get(stage) or LAUNCHERS.get(environ.get("METRICGATE_INPUT_LAUNCHER", ""), "core")
+
+
 def key(lock: str = "core") -> str:
-    """A digest over everything that the environment is made of; ``lock`` is ``core``, ``release`` or ``tune``."""
+    """A digest over everything that the environment is made of; ``lock`` is one of ``lock_of``."""
     digest = hashlib.sha256()
     python = (sys.implementation.cache_tag, platform.python_version(), sys.platform, platform.machine(), sys.base_prefix)
     digest.update(repr(python).encode())

@@ -117,7 +117,7 @@ def test_a_digest_that_is_none_never_becomes_a_path(tmp_path: Path, models: Mode
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "place").write_text("a file")
     trained(tmp_path / "runs")
-    with pytest.raises(StageError, match="the place of baseline.models can't be used"):
+    with pytest.raises(StageError, match=r"the place of baseline.models can't be used"):
         Models(Place(str(tmp_path / "place"), key="baseline.models"), NAME).keep(tmp_path / "runs", now=Clock().now)
 
 

@@ -78,7 +78,7 @@ def test_some_stages_have_an_environment_of_their_own_which_the_others_do_not_de
     assert [stage for stage, named in load(folder).LOCKS.items() if named == lock] == stages
 
 
-@pytest.mark.parametrize("lock", ["release", "tune"])
+@pytest.mark.parametrize("lock", ["release", "tune", "kubernetes"])
 def test_such_a_lock_holds_all_that_the_core_holds(lock: str) -> None:
     """Whatever works in the other actions works in these too, and in the same version."""
     core, own = (
@@ -90,6 +90,15 @@ def test_such_a_lock_holds_all_that_the_core_holds(lock: str) -> None:
         for name in ("core", lock)
     )
     assert core <= own
+
+
+def test_the_client_of_an_engine_is_installed_where_the_workflow_names_it(tmp_path: Path) -> None:
+    environment = load(copy(tmp_path))
+    asked = {"METRICGATE_INPUT_LAUNCHER": "kubernetes"}
+    assert environment.lock_of("train", asked) == "kubernetes"
+    assert environment.lock_of("publish", asked) == "release"
+    assert [environment.lock_of("train", {"METRICGATE_INPUT_LAUNCHER": name}) for name in ("", "slurm", "../x")] == ["core"] * 3
+    assert environment.lock_of("train", {}) == "core"
 
 
 def test_the_cache_is_that_of_the_runner_and_then_that_of_the_user(tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, cast, get_args
 
 from metricgate.report import plain
 from metricgate.report.document import Origin
+from metricgate.train_config import Launcher
 
 
 def inside(text: str) -> PurePosixPath:
@@ -119,3 +120,15 @@ def _jobs(text: str) -> Mapping[str, Mapping[str, Any]]:
     ):
         raise ValueError(message)
     return document
+
+
+def launcher(text: str) -> Launcher:
+    """The name of an engine.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if text in get_args(Launcher):
+        return cast("Launcher", text)
+    message = f"should be one of {', '.join(get_args(Launcher))}"
+    raise ValueError(message)

@@ -17,6 +17,7 @@ from metricgate.errors import UsageError
 from metricgate.github import input_values, shards
 from metricgate.github.shards import Shard
 from metricgate.report.document import Origin
+from metricgate.train_config import Launcher
 
 Stage = Literal[
     "check",
@@ -39,12 +40,12 @@ PREFIX = "METRICGATE_INPUT_"
 
 # Which inputs each action has. The action.yml files and the README are tested against it.
 INPUTS: Mapping[Stage, tuple[str, ...]] = {
-    "check": ("config", "baseline", "seeds", "token", "comment"),
+    "check": ("config", "baseline", "seeds", "token", "comment", "launcher"),
     "plan": ("config", "shards"),
-    "train": ("config", "run-dir", "seeds", "recorded", "keep-model", "checkpoints"),
+    "train": ("config", "run-dir", "seeds", "recorded", "keep-model", "checkpoints", "launcher"),
     "evaluate": ("config", "run-dir"),
     "merge": ("config", "runs", "matrix", "run-dir", "needs"),
-    "baseline": ("config", "run-dir", "seeds", "token", "train", "outdated", "origin"),
+    "baseline": ("config", "run-dir", "seeds", "token", "train", "outdated", "origin", "launcher"),
     "compare": ("config", "baseline", "candidate", "history", "origin", "verdicts", "needs"),
     "comment": ("config", "report", "name", "token", "comment"),
     "record": ("config", "run-dir", "report", "token"),
@@ -97,6 +98,7 @@ class Settings:
         recorded: A folder of recorded runs, one of which may take the place of a training; None where there are none.
         keep_model: Whether the model has to be there after a training, also where a recorded run takes its place.
         checkpoints: Where unfinished trainings are kept; None for the default.
+        launcher: The engine whose client is installed; the configuration says which one trains.
         baseline: A folder of runs to compare with; None to find one.
         candidate: The folder of runs under test.
         history: A folder of recorded runs of the main branch.
@@ -153,6 +155,7 @@ class Settings:
     recorded: Path | None = None
     keep_model: bool = False
     checkpoints: Path | None = None
+    launcher: Launcher | None = None
     baseline: Path | None = None
     candidate: Path | None = None
     history: Path | None = None
@@ -241,6 +244,7 @@ def from_environment(stage: Stage, environ: Mapping[str, str]) -> Settings:
         recorded=read("recorded", path, None),
         keep_model=read("keep-model", input_values.boolean, False),
         checkpoints=read("checkpoints", path, None),
+        launcher=read("launcher", input_values.launcher, None),
         baseline=read("baseline", path, None),
         candidate=read("candidate", path, None),
         history=read("history", path, None),

@@ -262,7 +262,8 @@ def _connect(environ: Mapping[str, str]) -> tuple[Any, str]:
     except ImportError:
         raise UsageError(
             "launcher: kubernetes needs the official client of Kubernetes, which is not installed",
-            fix="pip install 'metricgate[kubernetes]'",
+            fix="pip install 'metricgate[kubernetes]'\n"
+            "in a workflow: `with: {launcher: kubernetes}` for the action, or the reusable workflow, that trains",
         ) from None
     configuration = kubernetes.client.Configuration()
     try:
