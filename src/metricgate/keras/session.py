@@ -15,7 +15,7 @@ from metricgate.keras.callback_state import CallbackStates
 from metricgate.keras.positions import Position
 from metricgate.resume import plain, stopping
 from metricgate.resume.checkpoints import Checkpoint, Checkpoints, say
-from metricgate.resume.progress import progress
+from metricgate.resume.reporting import progress
 
 _PROGRESS_S = 1.0
 

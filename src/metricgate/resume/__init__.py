@@ -24,7 +24,7 @@ Example:
 """
 
 from metricgate.resume.checkpoints import FOLDER_VARIABLE, Checkpoint, Checkpoints, due, latest, saving
-from metricgate.resume.progress import PROGRESS_VARIABLE, progress
+from metricgate.resume.reporting import PROGRESS_VARIABLE, progress
 from metricgate.resume.stopping import PREEMPTED, stop, stop_requested
 
 __all__ = [

@@ -8,6 +8,7 @@ import math
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, SupportsFloat
 
@@ -15,10 +16,10 @@ PROGRESS_VARIABLE = "METRICGATE_PROGRESS"
 _EVERY_S = 1.0
 
 
+@dataclass
 class _Reporter:
-    def __init__(self) -> None:
-        self.written = -math.inf
-        self.first: tuple[float, int] | None = None
+    written: float = -math.inf
+    first: tuple[float, int] | None = None
 
 
 _reporter = _Reporter()
@@ -75,6 +76,11 @@ def progress(
         "metrics": {name: _number(value) for name, value in (metrics or {}).items()} or None,
     }
     _write(Path(path), json.dumps({key: value for key, value in content.items() if value is not None}))
+
+
+def forget() -> None:
+    """Begin anew: the next call is written, and the time left is counted from it."""
+    _reporter.written, _reporter.first = -math.inf, None
 
 
 def _time_left(clock: float, step: int, steps: int) -> float | None:
