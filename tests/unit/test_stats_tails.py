@@ -96,7 +96,11 @@ class TestFewSeeds:
 class TestSkewness:
     @given(st.floats(-5, 5), st.floats(-0.6, 0.6))
     def test_straightening_can_be_undone(self, t: float, skewness: float) -> None:
-        assert tails.bent(tails.straightened(t, skewness=skewness), skewness=skewness) == pytest.approx(t, abs=1e-6)
+        straight = tails.straightened(t, skewness=skewness)
+        back = tails.bent(straight, skewness=skewness)
+        # Where the cubic is level, rounding of 1e-16 is a distance of its cube root.
+        assert back == pytest.approx(t, abs=1e-4)
+        assert tails.straightened(back, skewness=skewness) == pytest.approx(straight, abs=1e-12)
 
     @given(st.floats(-5, 5), st.floats(0, 1), st.floats(-1, 1))
     def test_the_order_of_statistics_stays(self, t: float, more: float, skewness: float) -> None:
