@@ -173,6 +173,47 @@ def test_a_writer_that_is_killed_before_any_of_its_steps_leaves_the_one_before(t
     assert newest.step == 1
 
 
+def tensorflow(kind: str, index: int, *roles: str) -> dict[str, str]:
+    return {"TF_CONFIG": json.dumps({"cluster": {role: ["a:1"] for role in roles}, "task": {"type": kind, "index": index}})}
+
+
+@pytest.mark.parametrize(
+    ("environ", "leads"),
+    [
+        ({}, True),
+        ({"NODE_RANK": "0"}, True),
+        ({"NODE_RANK": "1"}, False),
+        (tensorflow("worker", 0, "worker"), True),
+        (tensorflow("worker", 1, "worker"), False),
+        (tensorflow("worker", 0, "worker", "chief"), False),
+        (tensorflow("chief", 0, "worker", "chief"), True),
+        (tensorflow("evaluator", 0, "worker"), False),
+        ({"NODE_RANK": "0", **tensorflow("worker", 1, "worker")}, True),
+    ],
+)
+def test_one_of_several_nodes_writes(environ: dict[str, str], leads: bool) -> None:
+    assert resume.leads(environ) is leads
+
+
+@pytest.mark.parametrize("environ", [{"NODE_RANK": "first"}, {"TF_CONFIG": "{"}, {"TF_CONFIG": "[]"}])
+def test_a_rank_that_cannot_be_read_is_refused(environ: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="should be"):
+        resume.leads(environ)
+
+
+def test_the_other_nodes_read_what_the_first_one_wrote(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(resume.FOLDER_VARIABLE, str(tmp_path))
+    save(Checkpoints(tmp_path / "part"), 4)
+    monkeypatch.setenv("NODE_RANK", "1")
+    assert not resume.due(name="part", seconds=0)
+    with resume.saving(5, name="part") as folder:
+        (folder / "state").write_text("x")
+    assert not folder.exists()
+    newest = resume.latest(name="part")
+    assert newest is not None
+    assert newest.step == 4
+
+
 def test_without_a_folder_a_training_runs_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(resume.FOLDER_VARIABLE, raising=False)
     with resume.saving(3) as folder:
@@ -225,7 +266,7 @@ def same(one: Any, other: Any) -> bool:
     if type(one) is not type(other):
         return False
     if isinstance(one, np.ndarray):
-        return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
+        return bool(one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes())
     if isinstance(one, (list, tuple)):
         return len(one) == len(other) and all(map(same, one, other))
     if isinstance(one, dict):

@@ -13,7 +13,7 @@ import keras
 from metricgate.keras import fit, model_state, randomness
 from metricgate.keras.callback_state import CallbackStates
 from metricgate.keras.positions import Position
-from metricgate.resume import plain, stopping
+from metricgate.resume import nodes, plain, stopping
 from metricgate.resume.checkpoints import Checkpoint, Checkpoints, say
 from metricgate.resume.reporting import progress
 
@@ -48,7 +48,9 @@ class Session:
 
     def __init__(self, running: fit.Fit, folder: Path | None, *, schedule: Schedule, keep: int, label: str) -> None:
         self._model, self._callbacks, self._batches = running.model, running.callbacks, running.batches
-        self._checkpoints = Checkpoints(folder, keep=keep)
+        strategy = getattr(self._model, "distribute_strategy", None)
+        leads = nodes.leads() and (strategy is None or strategy.extended.should_checkpoint)
+        self._checkpoints = Checkpoints(folder, keep=keep, writes=leads)
         self._schedule, self._label = schedule, label
         self._writer: threading.Thread | None = None
         self._failed: list[BaseException] = []
@@ -62,8 +64,6 @@ class Session:
         found = self._checkpoints.latest()
         self._restored: dict[str, Any] | None = plain.read(found.path / "rest") if found else None
         self._seed = self._restored["seed"] if self._restored else randomness.seed_here()
-        strategy = getattr(self._model, "distribute_strategy", None)
-        self._leads = strategy is None or strategy.extended.should_checkpoint
         replicas = 1 if strategy is None else strategy.num_replicas_in_sync
         self._position = Position(self._batches, seed=self._seed, replicas=replicas)
         if found:
@@ -168,7 +168,7 @@ class Session:
         return self._checkpoints.due(seconds=self._schedule.seconds, share=self._schedule.share)
 
     def _save(self, *, step: int = 0, finished: bool = False) -> None:
-        if self._checkpoints.folder is None or not self._leads or self._states is None:
+        if not self._checkpoints.writes or self._states is None:
             return
         fit.settle(self._callbacks)
         self._join()

@@ -24,6 +24,7 @@ Example:
 """
 
 from metricgate.resume.checkpoints import FOLDER_VARIABLE, Checkpoint, Checkpoints, due, latest, saving
+from metricgate.resume.nodes import leads
 from metricgate.resume.reporting import PROGRESS_VARIABLE, progress
 from metricgate.resume.stopping import PREEMPTED, stop, stop_requested
 
@@ -35,6 +36,7 @@ __all__ = [
     "Checkpoints",
     "due",
     "latest",
+    "leads",
     "progress",
     "saving",
     "stop",

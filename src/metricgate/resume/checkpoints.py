@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from metricgate.errors import InputError
-from metricgate.resume import manifest, stopping
+from metricgate.resume import manifest, nodes, stopping
 
 FOLDER_VARIABLE = "METRICGATE_CHECKPOINT_DIR"
 
@@ -47,6 +47,7 @@ class Checkpoints:
         folder: Where they are; made when the first one is saved. None: nowhere, so that a training runs without metricgate
             just as well: nothing is saved or found.
         keep: How many stay. While one is written there is one more.
+        writes: Whether this process saves, or only reads what another one saved, such as the first of several nodes.
 
     Example:
         >>> import tempfile
@@ -58,12 +59,13 @@ class Checkpoints:
         3
     """
 
-    def __init__(self, folder: Path | None, *, keep: int = 2) -> None:
+    def __init__(self, folder: Path | None, *, keep: int = 2, writes: bool = True) -> None:
         if keep < 1:
             message = f"keep is {keep}, and at least 1 has to stay"
             raise ValueError(message)
         self.folder = folder
         self.keep = keep
+        self.writes = writes and folder is not None
         self.cost_s = 0.0
         """What the last one took, in seconds of wall clock."""
         self.last_ended = time.monotonic()
@@ -80,7 +82,7 @@ class Checkpoints:
         Args:
             step: Any number that tells a person and `latest` how far the training is.
         """
-        if self.folder is None:
+        if self.folder is None or not self.writes:
             with tempfile.TemporaryDirectory(prefix="metricgate-") as nowhere:
                 yield Path(nowhere)
             return
@@ -125,7 +127,7 @@ class Checkpoints:
             seconds: What may be lost at most, unless saving takes so long that more is.
             share: How much of the training's time saving may take. One that took 3 s is followed by the next after 150 s.
         """
-        if self.folder is None:
+        if not self.writes:
             return False
         rest = time.monotonic() - self.last_ended
         return stopping.stop_requested() or rest >= max(seconds, self.cost_s / share)
@@ -167,7 +169,7 @@ def _broken(path: Path, step: int | None) -> str:
 
 
 def saving(step: int, *, name: str = "", keep: int = 2) -> contextlib.AbstractContextManager[Path]:
-    """Save a checkpoint into METRICGATE_CHECKPOINT_DIR; as `Checkpoints.saving`.
+    """Save a checkpoint into METRICGATE_CHECKPOINT_DIR; as `Checkpoints.saving`. Of several nodes, the first one's counts.
 
     Args:
         step: How far the training is.
@@ -192,7 +194,16 @@ def latest(*, name: str = "") -> Checkpoint | None:
 
 
 def due(*, name: str = "", seconds: float = 30.0, share: float = 0.02) -> bool:
-    """Whether it is time to save, as `Checkpoints.due`; never without METRICGATE_CHECKPOINT_DIR, at once after SIGTERM."""
+    """Whether it is time to save, as `Checkpoints.due`; at once after SIGTERM.
+
+    Never without METRICGATE_CHECKPOINT_DIR, and of several nodes only on the first one. A save that all of them take part in
+    has to go by the step instead.
+
+    Example:
+        >>> if due():
+        ...     with saving(step=1000) as folder:
+        ...         _ = (folder / "weights.txt").write_text("0.5")
+    """
     return _of_environment(name, None).due(seconds=seconds, share=share)
 
 
@@ -214,7 +225,7 @@ def _of_environment(name: str, keep: int | None) -> Checkpoints:
     root = folder_from_environment()
     folder = root / name if root else None
     # Remembered, since what the last one cost decides when the next is due.
-    known = _KNOWN.setdefault(folder, Checkpoints(folder))
+    known = _KNOWN.setdefault(folder, Checkpoints(folder, writes=nodes.leads()))
     if keep is not None:
         known.keep = keep
     return known
