@@ -138,6 +138,22 @@ def test_trials_see_neither_the_storage_nor_the_inputs_of_the_action(scene: Scen
     assert "INPUT_TOKEN" not in seen
 
 
+def test_trials_find_what_trainings_find(scene: Scene) -> None:
+    """The data set that is fetched once, and what Keras is to be set to."""
+    scene.configure(run=f'cp "$METRICGATE_DATA_DIR/data" seen; env >> seen; {QUICK}')
+    config = scene.root / "metricgate.yaml"
+    more = '  fetch: echo digits > "$METRICGATE_DATA_DIR/data"\n  keras: {precision: mixed_bfloat16, xla: false}\n'
+    text = config.read_text().replace(f"train: {{run: '{QUICK}'}}\n", f"train:\n  run: '{QUICK}'\n{more}")
+    config.write_text(text)
+    scene.tune(trials=2)
+    seen = (scene.root / "seen").read_text().splitlines()
+    assert seen[0] == "digits"
+    assert {line for line in seen if line.startswith("METRICGATE_KERAS_")} == {
+        "METRICGATE_KERAS_PRECISION=mixed_bfloat16",
+        "METRICGATE_KERAS_XLA=0",
+    }
+
+
 def test_the_best_parameters_are_trained_again_judged_and_written(scene: Scene) -> None:
     (scene.root / "params.json").write_text('{\n    "x": 0.25,\n    "epochs": 3\n}\n')
     train = 'python3 -S -c "$(cat train.py)"'

@@ -18,6 +18,7 @@ from metricgate.train import equipment
 from metricgate.train.console import Console
 from metricgate.train.gpu import claims
 from metricgate.train.gpu.claims import Claim
+from metricgate.train.one_run import keras_variables
 from metricgate.tune import document, findings, markdown, parameters, search, spaces, storage, studies
 from metricgate.tune.board import Board
 from metricgate.tune.document import Tuning
@@ -201,7 +202,7 @@ def _bench(
         grace_s=train.grace if train else _GRACE_S,
         model=config.model,
         file=file,
-        environ=environ,
+        environ={**environ, **(keras_variables(train) if train else {})},
     )
 
 
