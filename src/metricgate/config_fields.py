@@ -56,6 +56,14 @@ def not_empty(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
+def different(values: tuple[int, ...]) -> tuple[int, ...]:
+    """Seeds of which none stands there twice."""
+    if len(set(values)) != len(values):
+        message = "the same seed twice would count one training as two"
+        raise ValueError(message)
+    return values
+
+
 LimitField = Annotated[
     Limit,
     pydantic.PlainValidator(_parse_limit),
@@ -66,6 +74,12 @@ Duration = Annotated[
     float,
     pydantic.PlainValidator(_parse_duration),
     pydantic.WithJsonSchema({"type": "string", "pattern": _DURATION_PATTERN, "minLength": 2}),
+]
+Seeds = Annotated[
+    tuple[Annotated[int, pydantic.Field(ge=0)], ...],
+    pydantic.AfterValidator(not_empty),
+    pydantic.AfterValidator(different),
+    pydantic.Field(json_schema_extra={"minItems": 1}),
 ]
 Finite = Annotated[float, pydantic.Field(allow_inf_nan=False)]
 Text = Annotated[str, pydantic.Field(min_length=1)]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
-from metricgate.config_fields import Duration, Section, Text, not_empty
+from metricgate.config_fields import Duration, Section, Seeds, Text
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(MB|GB|TB)")
 _SIZE_PATTERN = r"^\d+(\.\d+)?\s*(MB|GB|TB)$"
@@ -106,11 +106,7 @@ class Train(Section):
 
     run: Text
     """Any command, run by bash at the repository root, once a seed. It reads METRICGATE_SEED and METRICGATE_MODEL."""
-    seeds: Annotated[
-        tuple[Annotated[int, pydantic.Field(ge=0)], ...],
-        pydantic.AfterValidator(not_empty),
-        pydantic.Field(json_schema_extra={"minItems": 1}),
-    ] = (0,)
+    seeds: Seeds = (0,)
     """One run each. Three or more make the training noise known."""
     timeout: Annotated[Duration, pydantic.Field(json_schema_extra={"default": "6h"})] = 6 * 3600.0
     """How long one training may take, such as 90s, 30m, 6h."""
@@ -147,14 +143,6 @@ class Train(Section):
     """For `launcher: ray`."""
     kubernetes: Kubernetes | None = None
     """For `launcher: kubernetes`."""
-
-    @pydantic.field_validator("seeds")
-    @classmethod
-    def _unique(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(seeds)) != len(seeds):
-            message = "the same seed twice would count one training as two"
-            raise ValueError(message)
-        return seeds
 
     @pydantic.model_validator(mode="after")
     def _launcher_is_described(self) -> Train:

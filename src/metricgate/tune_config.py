@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pydantic
 
-from metricgate.config_fields import Duration, Section, Text, not_empty
+from metricgate.config_fields import Duration, Section, Seeds, Text, not_empty
 
 Value = int | float | str | bool | None
 Name = Annotated[str, pydantic.Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}(\.[A-Za-z_][A-Za-z0-9_-]{0,63}){0,7}$")]
@@ -150,11 +150,7 @@ class Tune(Section):
     """Up to which step no trial is pruned."""
     seed: Annotated[int, pydantic.Field(ge=0, le=2**31 - 1)] = 0
     """The seed of the search, and METRICGATE_SEED of every trial."""
-    seeds: Annotated[
-        tuple[Annotated[int, pydantic.Field(ge=0)], ...],
-        pydantic.AfterValidator(not_empty),
-        pydantic.Field(json_schema_extra={"minItems": 1}),
-    ] = (0, 1, 2)
+    seeds: Seeds = (0, 1, 2)
     """With which seeds the best parameters are trained again, and the present ones, to be compared."""
     storage: Text | None = None
     """Where trials are kept: a file, by default in .metricgate/tune, or a database's URL without a password, such as
@@ -172,14 +168,6 @@ class Tune(Section):
             message = "should be a .json or .yaml file inside the repository, relative to its root"
             raise ValueError(message)
         return params
-
-    @pydantic.field_validator("seeds")
-    @classmethod
-    def _unique(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(seeds)) != len(seeds):
-            message = "the same seed twice would count one training as two"
-            raise ValueError(message)
-        return seeds
 
     # Of the whole section, because what a validator of one value refuses is quoted in the message.
     @pydantic.model_validator(mode="after")

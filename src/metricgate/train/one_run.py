@@ -105,7 +105,7 @@ class OneRun:
                 **self.folder.variables(
                     environ, model_path=self.model.path if self.model else None, checkpoints=self.checkpoints
                 ),
-                **_keras(train),
+                **keras_variables(train),
             },
             log=self.folder.path / run_folder.TRAIN_LOG,
             timeout_s=train.timeout,
@@ -173,7 +173,7 @@ class OneRun:
         return result
 
 
-def _keras(train: Train) -> dict[str, str]:
+def keras_variables(train: Train) -> dict[str, str]:
     """What ``metricgate.keras.setup()`` reads."""
     given = train.keras
     flags = {"XLA": given.xla, "DETERMINISTIC": given.deterministic}

@@ -77,9 +77,7 @@ class Output:
 
     def last_lines(self, count: int) -> tuple[str, ...]:
         """The last lines as a terminal would show them, without colours and control characters, but for blank ones."""
-        text = self._log.tail().decode("utf-8", "replace")
-        lines = (_plain(line) for line in reversed(text.split("\n")))
-        return tuple(itertools.islice((line for line in lines if line), count))[::-1]
+        return last_lines(self._log.tail(), count)
 
     def _pump(self) -> None:
         with selectors.DefaultSelector() as selector:
@@ -148,6 +146,12 @@ class _Log:
                 data = data[self._file.write(data) or 0 :]
         except OSError as error:
             self.why_lost = self.why_lost or error.strerror or str(error)
+
+
+def last_lines(output: bytes, count: int) -> tuple[str, ...]:
+    """The last lines as a terminal would show them, without colours and control characters, but for blank ones."""
+    lines = (_plain(line) for line in reversed(output.decode("utf-8", "replace").split("\n")))
+    return tuple(itertools.islice((line for line in lines if line), count))[::-1]
 
 
 def _plain(line: str) -> str:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from metricgate.train import output
+
 _CHUNK = 1 << 20
 _TAIL_BYTES = 1 << 17
-_LINE_LENGTH = 300
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
 
 
 class RemoteLog:
@@ -44,13 +42,6 @@ class RemoteLog:
             with self._path.open("rb") as file:
                 end = file.seek(0, 2)
                 file.seek(max(self._skip, end - _TAIL_BYTES))
-                text = file.read(_TAIL_BYTES).decode("utf-8", "replace")
+                return output.last_lines(file.read(_TAIL_BYTES), count)
         except OSError:
             return ()
-        lines = (_plain(line) for line in reversed(text.split("\n")))
-        return tuple(itertools.islice((line for line in lines if line), count))[::-1]
-
-
-def _plain(line: str) -> str:
-    line = _ESCAPES.sub("", line).rstrip("\r").rsplit("\r", 1)[-1]
-    return "".join(char for char in line if char.isprintable() or char == "\t").rstrip()[:_LINE_LENGTH]
