@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test test-fast lint format bench lock schema reference clean
+.PHONY: help demo test test-fast torch lint format bench lock schema reference clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -16,6 +16,9 @@ test: $(VENV)/.dev  ## all tests
 
 test-fast: $(VENV)/.dev  ## the tests that need seconds
 	$(BIN)/pytest -n auto -m "not slow"
+
+torch: $(VENV)/.dev  ## PyTorch and Transformers too, for the tests of their hooks
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/torch.txt
 
 lint: $(VENV)/.dev  ## style, types, layers, workflows, schemas
 	$(BIN)/ruff check
