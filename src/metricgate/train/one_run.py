@@ -78,7 +78,8 @@ class OneRun:
             model = ModelPath(path=place, configured=shared.configured)
             if not again:
                 model.remove()
-            place.parent.mkdir(parents=True, exist_ok=True)
+        if model is not None:
+            model.path.parent.mkdir(parents=True, exist_ok=True)  # nobody wants to learn after hours that a folder is missing
         return cls(
             config=config,
             folder=folder,
