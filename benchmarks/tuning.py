@@ -112,7 +112,7 @@ tune:
 """
 
 
-def main(*, trials: int = 32, steps: int = 250, pairs: int = 3) -> None:
+def main(*, trials: int = 48, steps: int = 250, pairs: int = 2) -> None:
     """Print the table."""
     # One thread a training: four of them share the cores as they are.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
