@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -195,6 +196,8 @@ def _train(order: dict[str, Any], tell: int) -> int:
                 os.kill(os.getpid(), order["signal"])
 
     setup({"METRICGATE_SEED": "1", "METRICGATE_KERAS_DETERMINISTIC": "1"}, quiet=True)
+    if limit := os.environ.get("FILE_LIMIT"):  # what a full disk is to who may not fill one: a write that fails half way
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
     watch = Watch()
     result = keras_trainings.KINDS[order["kind"]]([watch], lambda: Resume(steps=int(os.environ.get("STEPS", "3"))))
     os.write(tell, result.encode())

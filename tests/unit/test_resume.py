@@ -90,6 +90,16 @@ def test_a_full_disk_is_told_and_the_training_goes_on(checkpoints: Checkpoints, 
     assert "step 2 could not be written" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_write_that_the_kernel_refuses_for_want_of_room_is_told(
+    checkpoints: Checkpoints, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with checkpoints.saving(1), Path("/dev/full").open("wb") as file:
+        file.write(b"x")
+    assert "No space left on device" in capsys.readouterr().err
+    assert checkpoints.latest() is None
+
+
 def test_a_link_is_refused_since_what_it_leads_to_may_change(checkpoints: Checkpoints, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="files and folders only"), checkpoints.saving(1) as folder:
         (folder / "data").symlink_to(tmp_path)

@@ -24,7 +24,7 @@ _NAME = re.compile(r"(\d{7,})\.step-(\d+)")
 _ASIDE = ".writing-"
 _LOCK = ".lock"
 # What no code of the training can help. A disk that is full or gone must not end what only wanted to be safe.
-_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE})
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE, errno.EFBIG})
 
 
 @dataclass(frozen=True)
