@@ -83,7 +83,7 @@ class Side:
         """The same side with some of its runs."""
         side = copy.copy(self)
         side.runs = tuple(self.runs[index] for index in indices)
-        side.tables = tuple(self.tables[index] for index in indices)
+        side.tables = tuple(self.tables[index] for index in indices) if self.tables else ()
         side.orders = tuple(self.orders[index] for index in indices) if self.orders else ()
         side.forget()
         return side

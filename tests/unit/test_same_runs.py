@@ -91,6 +91,23 @@ class TestTheSameRuns:
         comparison, _ = judged([make(HEAD, 0, of=MAIN)], [make("d" * 40, 0, of=MAIN)])
         assert comparison.same_runs
 
+    def test_without_scores_have_the_same_values_and_pass(self, tmp_path: Path) -> None:
+        config = config_file.loads("metrics: {accuracy: {direction: higher}}")
+        prints = Fingerprints(training="sha256:t")
+        sides = [
+            [
+                Run(
+                    where=tmp_path / commit / f"seed-{seed}",
+                    metrics={"accuracy": Metric(0.9 + seed / 100, n=100)},
+                    record=RunRecord(commit=commit, seed=seed, fingerprints=prints, model_digest=f"sha256:{seed}", reused_from=of),
+                )
+                for seed in (0, 1)
+            ]
+            for commit, of in ((HEAD, ReusedFrom(commit=MAIN)), (MAIN, None))
+        ]
+        (rule,) = judge.judge(Comparison(*sides, config=config)).rules
+        assert (rule.difference, rule.outcome) == (0.0, "pass")
+
     def test_are_not_an_improvement(self, make: Make) -> None:
         policy = config_file.loads(
             "metrics: {accuracy: {direction: higher}}\ngate: {rules: [{metric: accuracy, min_improvement: 0.01}]}\n"
