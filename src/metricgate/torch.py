@@ -102,7 +102,7 @@ class Batches:
             epoch: From 0 on.
             batch: How many to leave out.
             randomness: A state of `randomness` that holds from the first batch on. A DataLoader draws a random number when a
-                pass begins, which a training that goes on has behind it.
+                pass begins, which a training that goes on within an epoch has behind it.
         """
         self.epoch, self._first, self._randomness = epoch, batch, randomness
 
@@ -194,7 +194,8 @@ class Resume:
         randomness = {**values["randomness"], **tensors["randomness"]}
         set_randomness(randomness)
         if self._sampler:
-            self._sampler.begin(epoch=self.position.epoch, batch=self.position.batch, randomness=randomness)
+            begun = self.position.batch > 0
+            self._sampler.begin(epoch=self.position.epoch, batch=self.position.batch, randomness=randomness if begun else None)
         say(f"goes on after step {self.position.step}, in epoch {self.position.epoch + 1}")
         return self.position
 
