@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> None:
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The options, with the environment as their defaults."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=8, help="default: %(default)s")
+    parser.add_argument("--epochs", type=int, default=20, help="default: %(default)s")
     parser.add_argument("--save-every", type=float, default=30, metavar="S", help="seconds; default: %(default)s")
     parser.add_argument("--seed", type=int, default=int(os.environ.get("METRICGATE_SEED", "0")))
     parser.add_argument("--output", type=Path, default=Path(os.environ.get("METRICGATE_MODEL", "outputs/model")))

@@ -193,7 +193,7 @@ class Resume:
         self.extras = values["extras"]
         randomness = {**values["randomness"], **tensors["randomness"]}
         set_randomness(randomness)
-        if self._sampler:
+        if self._sampler is not None:
             begun = self.position.batch > 0
             self._sampler.begin(epoch=self.position.epoch, batch=self.position.batch, randomness=randomness if begun else None)
         say(f"goes on after step {self.position.step}, in epoch {self.position.epoch + 1}")
@@ -212,7 +212,7 @@ class Resume:
         self._epochs = count
         while self.position.epoch < count:
             epoch = self.position.epoch
-            if self._sampler and self._sampler.epoch != epoch:
+            if self._sampler is not None and self._sampler.epoch != epoch:
                 self._sampler.begin(epoch=epoch)
             yield epoch
             self.position = Position(epoch + 1, 0, self.position.step)
@@ -239,7 +239,7 @@ class Resume:
             SystemExit: SIGTERM came, with code 143.
         """
         self.position = Position(self.position.epoch, self.position.batch + 1, self.position.step + 1)
-        steps = self._epochs * self._sampler.in_epoch if self._sampler and self._epochs else None
+        steps = self._epochs * self._sampler.in_epoch if self._sampler is not None and self._epochs else None
         detached = loss.detach() if isinstance(loss, torch.Tensor) else loss
         epoch = self.position.epoch + 1
         progress(step=self.position.step, steps=steps, epoch=epoch, epochs=self._epochs, loss=detached, metrics=metrics)
