@@ -149,7 +149,7 @@ def fit_convolutional(train: data.Split, recipe: models.Recipe, *, options: argp
     begin = 0
     for name, images, end in (
         ("small", data.shrunk(train.images, width), int(recipe.epochs * share)),
-        ("whole", train.images, recipe.epochs),
+        ("whole", data.shrunk(train.images, recipe.whole) if recipe.whole < 32 else train.images, recipe.epochs),
     ):
         if begin == end:
             continue
@@ -159,7 +159,7 @@ def fit_convolutional(train: data.Split, recipe: models.Recipe, *, options: argp
         model._initial_epoch = None  # noqa: SLF001
         model.fit(batches, initial_epoch=begin, epochs=end, callbacks=callbacks, verbose=options.verbose)
         begin = end
-    return models.averaged(model)
+    return models.averaged(model, width=recipe.whole)
 
 
 def jit_compile() -> bool | str:

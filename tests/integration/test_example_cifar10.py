@@ -78,7 +78,7 @@ def environment(folder: Path, tmp_path: Path) -> Environment:
     }
 
 
-@pytest.mark.parametrize("model", ["article", "strong"])
+@pytest.mark.parametrize("model", ["article", "strong", "fast"])
 def test_a_short_training_writes_what_the_contract_asks_for(model: str, environment: Environment, tmp_path: Path) -> None:
     code, output, messages = run("train.py", "--model", model, "--epochs", "2", environment=environment)
     assert code == 0, messages
