@@ -1,7 +1,7 @@
 """``python -m benchmarks``: every measurement of the docs, one table after another.
 
 ``python -m benchmarks compare`` runs one of them. ``gates`` trains over a hundred networks first and
-``calibration`` simulates error rates for minutes; they run only when named.
+``calibration`` simulates error rates for minutes, ``cifar10`` needs its images; they run only when named.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ TOPICS = (
     "auc",
     "comment",
     "supervision",
+    "checkpointing",
+    "tuning",
     "setup_action",
     "server",
     "release",
     "table_engine",
 )
-WHEN_NAMED = ("gates", "calibration")
+WHEN_NAMED = ("gates", "calibration", "cifar10")
 
 
 def main(topics: list[str]) -> int:

@@ -172,7 +172,7 @@ def biases(config: Config, tune: Tune) -> tuple[str, ...]:
         (
             f"`{tune.metric}` is what the gate judges too. If trials measure it on the same test set, that test set has chosen "
             "the parameters, and neither this report nor the verdict is a fair test of them. Search for a number from "
-            f"validation data, such as `val_{tune.metric}`."
+            "validation data, which the gate does not see."
         )
         if judged
         else f"`{tune.metric}` is one of the model's metrics. Search for a number from validation data, not from the test set.",
