@@ -25,7 +25,7 @@ import numpy as np
 
 ALWAYS = 1e9
 """A share of the time that lets every step be saved."""
-Stepped = Callable[[int], None]
+Stepped = Callable[[int], object]
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,7 @@ def epochs(stepped: Stepped) -> Any:
     for epoch in resume.epochs(4):
         for x, y in loader:
             optimizer.zero_grad()
-            loss = torch.nn.functional.cross_entropy(model(x), y)
+            loss: Any = torch.nn.functional.cross_entropy(model(x), y)
             loss.backward()
             optimizer.step()
             stepped(epoch)
@@ -243,7 +243,8 @@ def accumulating(stepped: Stepped) -> Any:
     resume = Resume(model, optimizer, scheduler=scheduler, scaler=scaler, sampler=batches, seconds=1e6)
     for epoch in resume.epochs(4):
         for number, (x, y) in enumerate(loader, start=resume.position.batch):
-            scaler.scale(torch.nn.functional.cross_entropy(model(x), y)).backward()
+            loss: Any = scaler.scale(torch.nn.functional.cross_entropy(model(x), y))
+            loss.backward()
             whole = number % 2 == 1
             if whole:
                 scaler.step(optimizer)
@@ -263,7 +264,8 @@ def trainer(stepped: Stepped, **options: Any) -> Any:
 
     import metricgate.transformers
 
-    config = transformers.BertConfig(
+    bert: Any = transformers.BertConfig
+    config = bert(
         vocab_size=12,
         hidden_size=8,
         num_hidden_layers=1,

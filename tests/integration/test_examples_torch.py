@@ -49,4 +49,4 @@ def test_the_example_runs_end_to_end(name: str, tmp_path: Path) -> None:
     assert metrics["accuracy"]["value"] > 0.9
     assert (run.parent / "scores.csv").read_text().count("\n") == metrics["accuracy"]["n"] + 1
     # The finished run needs no checkpoint, and nothing else of the training is left in the project.
-    assert not [path for path in (tmp_path / "state").rglob("checkpoint.json")]
+    assert list((tmp_path / "state").rglob("checkpoint.json")) == []
