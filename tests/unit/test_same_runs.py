@@ -99,7 +99,9 @@ class TestTheSameRuns:
                 Run(
                     where=tmp_path / commit / f"seed-{seed}",
                     metrics={"accuracy": Metric(0.9 + seed / 100, n=100)},
-                    record=RunRecord(commit=commit, seed=seed, fingerprints=prints, model_digest=f"sha256:{seed}", reused_from=of),
+                    record=RunRecord(
+                        commit=commit, seed=seed, fingerprints=prints, model_digest=f"sha256:{seed}", reused_from=of
+                    ),
                 )
                 for seed in (0, 1)
             ]
