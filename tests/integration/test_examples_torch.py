@@ -44,7 +44,7 @@ def test_the_example_runs_end_to_end(name: str, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    (run,) = (project / ".metricgate" / "runs").glob("*/seed-1/metrics.json")
+    run = Path(done.stdout.strip().splitlines()[-1]) / "seed-1" / "metrics.json"
     metrics = json.loads(run.read_text())
     assert metrics["accuracy"]["value"] > 0.9
     assert (run.parent / "scores.csv").read_text().count("\n") == metrics["accuracy"]["n"] + 1
