@@ -531,3 +531,12 @@ class TestSeveralAtOnce:
             assert own.stdin
             own.stdin.close()
             assert own.wait(timeout=60) == 5
+
+    def test_leave_a_child_alone_that_is_hardly_older(self, work: Command) -> None:
+        """The clock of the process table has ticks of 10 ms, so that both may have started in one."""
+        for _ in range(10):
+            with subprocess.Popen(["sleep", "1000"], start_new_session=True, env={}) as own:
+                command.run(dataclasses.replace(work, line="true"), console=console())
+                still_runs = own.poll() is None
+                own.kill()
+            assert still_runs

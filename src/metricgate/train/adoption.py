@@ -22,15 +22,18 @@ _lock = threading.Lock()
 _running = 0
 _was_on = False
 _awaited: set[int] = set()
+_older: frozenset[tuple[int, int]] = frozenset()  # children from before, by number and start
 
 
 @contextmanager
 def of_orphans() -> Iterator[None]:
     """Inherit orphans while a command runs."""
-    global _running, _was_on  # noqa: PLW0603 - see above
+    global _running, _was_on, _older  # noqa: PLW0603 - see above
     with _lock:
         _running += 1
         if _running == 1:
+            here = os.getpid()
+            _older = frozenset((one.pid, one.started) for one in process_group.processes().values() if one.parent == here)
             _was_on = _is_on()
             _switch(on=True)
     try:
@@ -43,9 +46,13 @@ def of_orphans() -> Iterator[None]:
                 _switch(on=_was_on)
 
 
-def is_sure() -> bool:
-    """Whether an orphan without any sign of its origin can only be of one command: no other runs."""
-    return _running == 1
+def is_sure(child: process_group.Process) -> bool:
+    """Whether a child without any sign of its origin can only be an orphan of one command.
+
+    No other command runs, and the child was not there before it. The clock of the process table, which has ticks of 10 ms, could
+    not tell that.
+    """
+    return _running == 1 and (child.pid, child.started) not in _older
 
 
 @contextmanager
@@ -62,13 +69,15 @@ def collect() -> None:
     """Take the inherited dead out of the process table.
 
     A ``waitpid`` for any child would take the status of children whom others wait for. Those whom metricgate started are in its
-    own session, or awaited.
+    own session, or awaited, or were there before.
     """
     if not _running:
         return
     here, session = os.getpid(), os.getsid(0)
     for one in process_group.processes().values():
-        if one.parent == here and one.state == "Z" and one.session != session and one.pid not in _awaited:
+        if one.parent != here or one.state != "Z" or one.session == session:
+            continue
+        if one.pid not in _awaited and (one.pid, one.started) not in _older:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(one.pid, os.WNOHANG)
 

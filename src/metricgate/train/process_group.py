@@ -53,14 +53,14 @@ class Tree:
         leader: The process that metricgate started, leader of its group and session; 0 where it is not known.
         id: What ``METRICGATE_COMMAND_ID`` of its processes holds, between slashes where a command runs commands.
         since: When the leader started; nobody who is older belongs to it.
-        adopts: Says whether processes without any sign, whose parent died and which metricgate inherited, are this one's.
+        adopts: Says whether a process without any sign, whose parent died and which metricgate inherited, is this one's.
         told: Who was asked to end, and whether it takes care of the processes that it started.
     """
 
     leader: int
     id: str
     since: int = 0
-    adopts: Callable[[], bool] = lambda: False
+    adopts: Callable[[Process], bool] = lambda _: False
     told: dict[int, bool] = field(default_factory=dict)
     _known: dict[int, int] = field(default_factory=dict)
 
@@ -92,7 +92,7 @@ class Tree:
         if self.id in marker.split("/"):
             return True
         is_inherited = process.parent == os.getpid() and process.session != os.getsid(0)
-        return is_inherited and marker == os.environ.get(MARKER, "") and self.adopts()
+        return is_inherited and marker == os.environ.get(MARKER, "") and self.adopts(process)
 
 
 def processes() -> dict[int, Process]:
