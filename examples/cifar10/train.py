@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import os
 import shutil
 import time
@@ -32,7 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"{options.model}: {len(train.images)} images, {recipe.epochs} epochs, seed {options.seed}", flush=True)
 
     checkpoints = options.checkpoints and options.checkpoints / "cifar10"
-    watch = StopWatch(checkpoints and checkpoints / "seconds.json")
+    watch = StopWatch()
     fit = fit_article if recipe.widths is None else fit_convolutional
     model = fit(train, recipe, options=options, stages=Stages(checkpoints, [watch]))
     wall, processor = watch.seconds()
@@ -71,7 +70,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         type=Path,
         default=optional_path(environment.get("METRICGATE_CHECKPOINT_DIR")),
         metavar="FOLDER",
-        help="kept after every epoch, to go on after a crash; default: $METRICGATE_CHECKPOINT_DIR, or none",
+        help="what a training goes on from after a crash (needs metricgate); default: $METRICGATE_CHECKPOINT_DIR, or none",
     )
     parser.add_argument("--epochs", type=int, help="default: as the model's recipe says")
     parser.add_argument("--precision", choices=["float32", "mixed_bfloat16"], help="default: as the recipe says")
@@ -91,24 +90,25 @@ def optional_path(text: str | None) -> Path | None:
 
 
 class StopWatch(keras.callbacks.Callback):
-    """Wall and processor seconds of a training; with a file, what was spent before a crash counts too."""
+    """Wall and processor seconds of a training; what was spent before a crash counts too, up to its last checkpoint."""
 
-    def __init__(self, file: Path | None) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.file = file
-        self.before = json.loads(file.read_text(encoding="utf-8")) if file and file.exists() else [0.0, 0.0]
-        self.started = time.perf_counter(), time.process_time()
+        self.set_state([0.0, 0.0])
 
     def seconds(self) -> tuple[float, float]:
         """Wall and processor seconds until now."""
         wall, processor = time.perf_counter() - self.started[0], time.process_time() - self.started[1]
         return self.before[0] + wall, self.before[1] + processor
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
-        """Called by Keras; an epoch that a crash cut short is not in the file."""
-        if self.file:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            self.file.write_text(json.dumps(self.seconds()), encoding="utf-8")
+    def get_state(self) -> list[float]:
+        """What Resume keeps in a checkpoint."""
+        return list(self.seconds())
+
+    def set_state(self, state: list[float]) -> None:
+        """Called by Resume where the training goes on."""
+        self.before = state
+        self.started = time.perf_counter(), time.process_time()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,11 +119,12 @@ class Stages:
     callbacks: list[keras.callbacks.Callback]
 
     def of(self, name: str) -> list[keras.callbacks.Callback]:
-        """The callbacks of one call. Its last checkpoint stays, so that a resumed training skips finished calls."""
+        """The callbacks of one call, which goes on where it was killed, or is skipped if it was finished."""
         if self.checkpoints is None:
             return self.callbacks
-        keeper = keras.callbacks.BackupAndRestore(str(self.checkpoints / name), delete_checkpoint=False)
-        return [*self.callbacks, keeper]
+        from metricgate.keras import Resume
+
+        return [*self.callbacks, Resume(self.checkpoints, name=name)]
 
 
 def fit_article(train: data.Split, recipe: models.Recipe, *, options: argparse.Namespace, stages: Stages) -> keras.Model:
@@ -155,8 +156,6 @@ def fit_convolutional(train: data.Split, recipe: models.Recipe, *, options: argp
             continue
         batches = data.Augmented(images, targets, batch_size=recipe.batch_size, shift=recipe.shift, seed=options.seed)
         callbacks = [*stages.of(name), data.StartEpoch(batches), models.Lookahead(steps)]
-        # BackupAndRestore leaves here where the last call began again, and fit would believe it for this one too.
-        model._initial_epoch = None  # noqa: SLF001
         model.fit(batches, initial_epoch=begin, epochs=end, callbacks=callbacks, verbose=options.verbose)
         begin = end
     return models.averaged(model, width=recipe.whole)

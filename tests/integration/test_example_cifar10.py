@@ -100,18 +100,17 @@ def test_a_short_training_writes_what_the_contract_asks_for(model: str, environm
     assert metrics["loss"]["value"] == pytest.approx(np.mean([float(row["loss"]) for row in rows]))
 
 
-def test_a_killed_training_goes_on_after_its_last_finished_epoch(environment: Environment, tmp_path: Path) -> None:
+def test_a_killed_training_goes_on_after_what_was_finished(environment: Environment, tmp_path: Path) -> None:
     arguments = ("train.py", "--model", "strong", "--epochs", "3")  # two on small images, one on whole ones
     with start(*arguments, environment=environment) as process:
         assert process.stdout is not None
-        assert any("Epoch 2/2" in line for line in process.stdout)
+        assert any("Epoch 3/3" in line for line in process.stdout)
         process.kill()
 
     code, output, messages = run(*arguments, environment=environment)
     assert code == 0, messages
-    # The second epoch may have been finished between its announcement and the signal.
     epochs = [line for line in output.splitlines() if line.startswith("Epoch ")]
-    assert epochs in (["Epoch 2/2", "Epoch 3/3"], ["Epoch 3/3"])
+    assert epochs in (["Epoch 3/3"], [])  # it may have been finished between its announcement and the signal
     assert (tmp_path / "out" / "model.keras").is_file()
 
 
