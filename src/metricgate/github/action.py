@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TextIO
 from metricgate import config_file, pipeline
 from metricgate.config import Config
 from metricgate.errors import ExitCode, MetricgateError, StageError, UsageError, of_full_disk
-from metricgate.github import event, jobs, policy, presentation, settings, showing
+from metricgate.github import event, jobs, policy, presentation, settings, sharding, showing
 from metricgate.github.commands import Commands
 from metricgate.github.job import Job
 from metricgate.github.policy import Policy
@@ -137,18 +137,6 @@ def _check(job: Job) -> int:
         keeping.kept(job, judging.config, candidate, despite=MetricgateError)  # the verdict stands without it
     _verdict(job, report)
     return report.exit_code
-
-
-def _plan(job: Job) -> int:
-    from metricgate.github import sharding
-
-    return sharding.plan(job)
-
-
-def _merge(job: Job) -> int:
-    from metricgate.github import sharding
-
-    return sharding.merge(job)
 
 
 def _train(job: Job) -> int:
@@ -328,10 +316,10 @@ def _verdict(job: Job, report: Report) -> None:
 
 _STAGES: Mapping[Stage, Callable[[Job], int]] = {
     "check": _check,
-    "plan": _plan,
+    "plan": sharding.plan,
     "train": _train,
     "evaluate": _evaluate,
-    "merge": _merge,
+    "merge": sharding.merge,
     "baseline": _baseline,
     "compare": _compare,
     "comment": showing.comment,

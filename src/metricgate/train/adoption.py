@@ -49,8 +49,8 @@ def of_orphans() -> Iterator[None]:
 def is_sure(child: process_group.Process) -> bool:
     """Whether a child without any sign of its origin can only be an orphan of one command.
 
-    No other command runs, and the child was not there before it. The clock of the process table, which has ticks of 10 ms, could
-    not tell that.
+    No other command runs, and the child was not there before it: the clock of the process table, which has ticks of 10 ms,
+    could not tell that.
     """
     return _running == 1 and (child.pid, child.started) not in _older
 
