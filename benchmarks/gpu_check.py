@@ -21,7 +21,8 @@ from metricgate.errors import StageError
 from metricgate.train.console import Console
 from metricgate.train.gpu import VENDORS, claims
 from metricgate.train.gpu.claims import Claim
-from metricgate.train.gpu.meter import GpuMeter, GpuUsage
+from metricgate.train.gpu.meter import GpuMeter
+from metricgate.train.gpu.usage import GpuUsage
 
 GIB = 2**30
 BYTES = 4 * GIB

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests import launcher_scene
+from tests import launcher_scene, nvml
+from tests.nvml import Machine
 
-from metricgate.train.launchers import cluster, node_group, node_log, worker
+from metricgate.train import nan_watch
+from metricgate.train.launchers import cluster, node_group, node_log, node_meter, outcomes, worker
 from metricgate.train.launchers.job import Job
 
 
@@ -59,7 +61,7 @@ def is_gone(pid: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize("module", [worker, cluster, node_group, node_log])
+@pytest.mark.parametrize("module", [worker, cluster, node_group, node_log, node_meter, nan_watch])
 def test_it_needs_an_old_python_and_nothing_that_is_installed(module: Any) -> None:
     tree = ast.parse(Path(module.__file__).read_text(), feature_version=(3, 8))
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
@@ -70,6 +72,8 @@ def test_it_needs_an_old_python_and_nothing_that_is_installed(module: Any) -> No
         "cluster",
         "node_group",
         "node_log",
+        "node_meter",
+        "nan_watch",
     }
 
 
@@ -145,6 +149,67 @@ def test_a_training_that_makes_no_step_is_ended_and_one_that_does_is_not(tmp_pat
     steps = 'for n in 1 2 3 4 5 6 7 8; do echo "{\\"step\\": $n}" > "$METRICGATE_PROGRESS"; sleep 0.5; done'
     working = replace(launcher_scene.job(tmp_path / "other", steps), stall_s=1.5)
     assert run(working) == 0
+
+
+def test_a_loss_that_stays_nan_ends_the_training(tmp_path: Path) -> None:
+    tell = 'echo "{\\"epoch\\": $n, \\"step\\": $n, \\"loss\\": NaN}" > "$METRICGATE_PROGRESS"'
+    job = launcher_scene.job(tmp_path, f"for n in {{1..100}}; do {tell}; sleep 2.1; done")
+    assert run(job) == 143
+    assert result(job)["reason"] == "nan"
+
+
+@pytest.mark.nvml
+class TestGpus:
+    """By the same library as metricgate's own, which only the driver brings."""
+
+    @pytest.fixture
+    def machine(self, tmp_path: Path) -> Machine:
+        return Machine(nvml.compile_library(tmp_path / "lib"), tmp_path / "state").have(*map(nvml.gpu, range(3)))
+
+    def gpus(self, job: Job, machine: Machine, *, visible: str | None, meanwhile: Mapping[str, object]) -> Any:
+        shown = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+        library = {"LD_LIBRARY_PATH": str(machine.library), "FAKE_NVML": str(machine.state)}
+        process = start(job, environ={**library, **shown})
+        wait_for("started", job)
+        machine.now(1, **meanwhile)
+        assert process.wait(timeout=60) == 0
+        return result(job)["gpu"]
+
+    def test_are_read_while_it_trains(self, machine: Machine, tmp_path: Path) -> None:
+        machine.now(1, used=nvml.GIB)
+        job = replace(launcher_scene.job(tmp_path, "echo started; sleep 2.5"), gpus=1)
+        now = {"used": 11 * nvml.GIB, "utilisation": 80, "energy": 5_000_000 + 7_200_000}
+        (used,) = self.gpus(job, machine, visible="1", meanwhile=now)
+        assert used["devices"] == ["NVIDIA H100 80GB HBM3"]
+        assert used["peak_memory_bytes"] == 10 * nvml.GIB
+        assert 0.3 < used["utilisation"] <= 0.8
+        assert used["energy_wh"] == 2.0
+        assert 2.5 < used["gpu_s"] < 60
+
+    def test_that_count_no_energy_tell_their_power(self, machine: Machine, tmp_path: Path) -> None:
+        machine.now(1, energy=None, power=3_600_000)
+        job = replace(launcher_scene.job(tmp_path, "echo started; sleep 1.5"), gpus=1)
+        (used,) = self.gpus(job, machine, visible=nvml.uuid(1), meanwhile={})
+        assert used["energy_wh"] == pytest.approx(used["gpu_s"], rel=0.1)
+
+    def test_of_which_it_is_not_clear_are_counted(self, machine: Machine, tmp_path: Path) -> None:
+        job = replace(launcher_scene.job(tmp_path, "echo started"), gpus=2)
+        (used,) = self.gpus(job, machine, visible=None, meanwhile={"energy": 9_000_000})
+        assert (used["devices"], used["energy_wh"], used["utilisation"]) == ([], None, None)
+        assert used["gpu_s"] > 0
+
+    def test_of_earlier_attempts_count_too(self, machine: Machine, tmp_path: Path) -> None:
+        job = replace(launcher_scene.job(tmp_path, "echo started"), gpus=1)
+        for attempts in (1, 2):
+            assert len(self.gpus(job, machine, visible="1", meanwhile={})) == attempts
+        usage = outcomes.read(job, 0).usage.gpu
+        assert (usage.devices, usage.energy_wh) == (("NVIDIA H100 80GB HBM3",), 0.0)
+
+    def test_none_is_none(self, tmp_path: Path) -> None:
+        job = launcher_scene.job(tmp_path, "true")
+        assert run(job) == 0
+        assert result(job)["gpu"] == [None]
+        assert not outcomes.read(job, 0).usage.gpu
 
 
 def test_nodes_other_than_the_first_overwrite_nothing(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from tests.gpu_vendor import Bench
 from metricgate.train.console import Console
 from metricgate.train.gpu import claims
 from metricgate.train.gpu.claims import Claim
-from metricgate.train.gpu.meter import GpuMeter, GpuUsage
+from metricgate.train.gpu.meter import GpuMeter
+from metricgate.train.gpu.usage import GpuUsage
 from metricgate.train.gpu.vendor import Process, Sample
 
 GB = 10**9

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metricgate.train import progress, retrying
+from metricgate.train.nan_watch import NanWatch
 from metricgate.train.progress import Progress
-from metricgate.train.watch import NanWatch
 
 WHOLE = {
     "step": 1200,
@@ -81,6 +81,10 @@ class TestReading:
         assert found is not None
         progress.words(found, left_s=found.eta_s)
 
+    def test_the_same_report_twice_is_no_new_one(self) -> None:
+        data = b'{"loss": NaN, "step": 3, "metrics": {"a": "nan"}}'
+        assert progress.parse(data) == progress.parse(data)
+
 
 class TestWords:
     def test_are_what_people_want_to_know(self) -> None:
@@ -100,25 +104,23 @@ class TestWords:
 class TestNanThatStays:
     def test_needs_three_reports_and_another_epoch(self) -> None:
         watch = NanWatch()
-        said = [
-            watch.stays(Progress(epoch=epoch, step=step, loss=math.nan), step) for step, epoch in enumerate((1, 1, 1, 1, 2))
-        ]
+        said = [watch.stays(math.nan, epoch=epoch, now=step) for step, epoch in enumerate((1, 1, 1, 1, 2))]
         assert said == [False, False, False, False, True]
 
     def test_or_ten_minutes_of_one_epoch(self) -> None:
         watch = NanWatch()
-        said = [watch.stays(Progress(epoch=1, loss=math.nan), now) for now in (0.0, 300.0, 599.0, 601.0)]
+        said = [watch.stays(math.nan, epoch=1, now=now) for now in (0.0, 300.0, 599.0, 601.0)]
         assert said == [False, False, False, True]
 
     def test_or_a_minute_where_no_epochs_are_told(self) -> None:
         watch = NanWatch()
-        said = [watch.stays(Progress(step=step, loss=math.nan), now) for step, now in enumerate((0.0, 30.0, 59.0, 61.0))]
+        said = [watch.stays(math.nan, epoch=None, now=now) for now in (0.0, 30.0, 59.0, 61.0)]
         assert said == [False, False, False, True]
 
     def test_begins_anew_after_a_number(self) -> None:
         watch = NanWatch()
         losses = [math.nan, math.nan, 0.5, math.nan, math.nan, math.inf, None]
-        assert not any(watch.stays(Progress(epoch=epoch, loss=loss), 1000.0 * epoch) for epoch, loss in enumerate(losses))
+        assert not any(watch.stays(loss, epoch=epoch, now=1000.0 * epoch) for epoch, loss in enumerate(losses))
 
 
 class TestBackOff:

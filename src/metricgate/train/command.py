@@ -15,7 +15,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +24,7 @@ from metricgate.train import adoption, diagnosis, process_group, progress
 from metricgate.train import signals as received
 from metricgate.train.console import Console
 from metricgate.train.diagnosis import Cause, Facts
+from metricgate.train.gpu.usage import GpuUsage
 from metricgate.train.guard import Guard
 from metricgate.train.last_words import LINES
 from metricgate.train.output import Output
@@ -83,14 +84,17 @@ class Usage:
         wall_s: Seconds from start to end.
         cpu_s: Processor seconds of the command and of the processes that it waited for.
         peak_memory_bytes: The largest resident memory of one of them.
+        gpu: What it used of GPUs on other machines; on this one, a meter reads them.
     """
 
     wall_s: float
     cpu_s: float
     peak_memory_bytes: int
+    gpu: GpuUsage = field(default_factory=GpuUsage)
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(self.wall_s + other.wall_s, self.cpu_s + other.cpu_s, max(self.peak_memory_bytes, other.peak_memory_bytes))
+        peak = max(self.peak_memory_bytes, other.peak_memory_bytes)
+        return Usage(self.wall_s + other.wall_s, self.cpu_s + other.cpu_s, peak, self.gpu + other.gpu)
 
 
 class CommandError(StageError):

@@ -20,7 +20,7 @@ from metricgate.train.run_folder import RunFolder
 from metricgate.train_config import Train
 
 if TYPE_CHECKING:
-    from metricgate.train.gpu.meter import GpuUsage
+    from metricgate.train.gpu.usage import GpuUsage
 
 # Hidden, so that neither an upload of the runs nor a comparison takes it along.
 _MODELS = ".models"
@@ -129,7 +129,6 @@ class OneRun:
         """
         model_digest = self._keep_model(trained=usage is not None) if self.model else None
         found = known.manifest.result()
-        names = gpu.devices if gpu and gpu.devices else ()
         record = RunRecord(
             stage="trained",
             name=self.config.name,
@@ -137,11 +136,11 @@ class OneRun:
             seed=self.folder.seed,
             times=Times(started=_rfc3339(self.started), train_s=round(usage.wall_s, 3) if usage else None),
             resources=Resources(
-                gpu=names,
+                gpu=gpu.devices if gpu else (),
                 gpu_peak_memory_bytes=gpu.peak_memory_bytes if gpu else None,
                 gpu_utilisation=gpu.utilisation if gpu else None,
                 energy_wh=gpu.energy_wh if gpu else None,
-                gpu_s=round(gpu.gpu_s, 3) if gpu and gpu.devices else None,
+                gpu_s=round(gpu.gpu_s, 3) if gpu else None,
                 cpu_s=round(usage.cpu_s, 3) if usage else None,
                 peak_memory_bytes=usage.peak_memory_bytes if usage else None,
             ),

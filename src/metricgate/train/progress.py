@@ -118,14 +118,15 @@ def _of(name: str, done: int | None, total: int | None) -> str:
 
 
 def _number(value: object) -> float | None:
-    if isinstance(value, str) and value.strip().lower() in _NOT_FINITE:
-        return float(value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    if isinstance(value, str) and value.strip().lower() not in _NOT_FINITE:
         return None
     try:
-        return float(value)
+        number = float(value)
     except OverflowError:
         return None
+    return math.nan if math.isnan(number) else number  # always the same one, so that equal reports are equal
 
 
 def _positive(value: object) -> float | None:

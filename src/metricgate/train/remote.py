@@ -113,7 +113,7 @@ def _fetched(trainer: Trainer, one: OneRun, result: Usage | CommandError) -> Run
     """Put a run where those of this job belong; of one that failed, its log."""
     try:
         if isinstance(result, Usage):
-            one.end(result, gpu=None, known=trainer.known, commit=trainer.commit)
+            one.end(result, gpu=result.gpu, known=trainer.known, commit=trainer.commit)
         target = RunFolder.of(trainer.run_dir, seed=one.folder.seed)
         target.make()
         target.path.rmdir()

@@ -20,6 +20,7 @@ from metricgate.train.console import Console, duration
 from metricgate.train.diagnosis import Ended, Reason
 from metricgate.train.guard import Guard
 from metricgate.train.host_memory import Counters, Kills
+from metricgate.train.nan_watch import NanWatch
 from metricgate.train.output import Output
 from metricgate.train.process_group import Tree
 from metricgate.train.progress import Progress
@@ -29,9 +30,6 @@ Objection = Callable[[Progress | None], str | None]
 
 _LOOK_S = 5.0
 _CLOSE_LOOK_S = 0.25
-_NAN_UPDATES = 3
-_NAN_S = 60.0
-_NAN_EPOCH_S = 600.0
 
 
 class Meter(Protocol):
@@ -71,34 +69,6 @@ class Limits:
     timeout_s: float
     stall_s: float | None
     grace_s: float
-
-
-class NanWatch:
-    """Says when a loss that is NaN is there to stay.
-
-    A single one is not: scaled losses of float16 overflow now and then and that step is skipped, and a mean over an epoch stays
-    NaN until the epoch is over. So it takes three reports in a row and a new epoch, or ten minutes; one minute where no epochs
-    are told. Ending the training is right then: its weights are no numbers any more, and the GPU may be free hours earlier.
-    """
-
-    def __init__(self) -> None:
-        self._first: tuple[float, int | None] | None = None
-        self._updates = 0
-
-    def stays(self, progress: Progress, now: float) -> bool:
-        """Take in a new report at a time in seconds; whether the loss has been NaN for too long."""
-        if not progress.has_nan_loss:
-            self._first, self._updates = None, 0
-            return False
-        if self._first is None:
-            self._first = now, progress.epoch
-        self._updates += 1
-        began, epoch = self._first
-        if self._updates < _NAN_UPDATES:
-            return False
-        if progress.epoch is None:
-            return now - began >= _NAN_S
-        return progress.epoch != epoch or now - began >= _NAN_EPOCH_S
 
 
 class Watch:
@@ -209,7 +179,7 @@ class Watch:
         limit = self._limits.stall_s
         if limit is not None and now - self._moved >= limit:
             self._end("stall")
-        elif progress is not None and is_new and self._nan.stays(progress, now):
+        elif progress is not None and is_new and self._nan.stays(progress.loss, epoch=progress.epoch, now=now):
             self._end("nan")
         elif self._objection and (is_new or now - self._asked >= 1.0):
             self._asked = now

@@ -18,11 +18,12 @@ from typing import Protocol
 
 from metricgate import run as runs
 from metricgate.errors import StageError
-from metricgate.train.launchers import worker
+from metricgate.train import nan_watch
+from metricgate.train.launchers import cluster, node_group, node_log, node_meter, worker
 
 JOB_FILE = "job.json"
 WORKER_FILE = "worker.py"
-_FILES = (WORKER_FILE, "cluster.py", "node_group.py", "node_log.py")
+_FILES = tuple(Path(str(module.__file__)) for module in (worker, cluster, node_group, node_log, node_meter, nan_watch))
 PYTHON = "python3"
 """The node's own interpreter, found on its PATH; 3.8 or newer."""
 _KEY = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,50}[a-z0-9])?")
@@ -133,7 +134,7 @@ class Job:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             for file in _FILES:
-                shutil.copyfile(Path(__file__).with_name(file), self.folder / file)
+                shutil.copyfile(file, self.folder / file.name)
             runs.write_text(self.folder / JOB_FILE, json.dumps(document, indent=2, sort_keys=True) + "\n")
         except OSError as error:
             raise StageError(

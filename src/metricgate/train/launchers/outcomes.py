@@ -5,25 +5,30 @@ A node that was told to end by the engine has a result, too, and perhaps the eng
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from metricgate.train import diagnosis
 from metricgate.train.command import CommandError, Usage
-from metricgate.train.diagnosis import Cause, Ended, Facts
+from metricgate.train.diagnosis import Cause, Ended, Facts, Reason
+from metricgate.train.gpu.usage import GpuUsage
 from metricgate.train.host_memory import Kills
 from metricgate.train.launchers.job import Job, State, TaskState
 from metricgate.train.progress import Progress
 
 QUOTED_LINES = 15
 _RETRYABLE = frozenset({"node_failure", "preempted"})
+_REASONS: Mapping[str, Reason] = {"timeout": "timeout", "stall": "stall", "nan": "nan"}
+"""Why a worker ends its training."""
 _NONE = Usage(0.0, 0.0, 0)
 _File = TypeVar("_File")
+_Number = TypeVar("_Number")
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class Files:
 
     @property
     def usage(self) -> Usage:
-        """What all nodes used: the time of the first, the processor time of all, the largest memory."""
+        """What all nodes used: the time of the first, the processor time and GPUs of all, the largest memory."""
         if not self.results:
             return _NONE
         first = self.results[0].usage.wall_s
@@ -68,6 +73,7 @@ class Files:
             self.spent_s + first,
             math.fsum(result.usage.cpu_s for result in self.results),
             max(result.usage.peak_memory_bytes for result in self.results),
+            functools.reduce(GpuUsage.beside, (result.usage.gpu for result in self.results)),
         )
 
 
@@ -141,9 +147,8 @@ def _own(job: Job, result: Result, seen: Seen) -> Cause:
     if result.reason == "not_started":
         advice = "the runner and the nodes need the same folders at the same places (docs/clusters.md)"
         return Cause("not_shared", f"could not begin on {result.host}: {result.detail}", advice)
-    ended: Ended | None = None
-    if result.reason in ("timeout", "stall"):
-        ended = Ended("timeout" if result.reason == "timeout" else "stall", killed=result.status == -9)
+    reason = _REASONS.get(result.reason)
+    ended = Ended(reason, killed=result.status == -9) if reason else None
     facts = Facts(
         ended=ended,
         ran_s=result.usage.wall_s,
@@ -222,9 +227,30 @@ def _result(document: Mapping[str, Any]) -> Result:
         reason=str(document["reason"]),
         detail=str(document["detail"]),
         ended=float(document["ended"]),
-        usage=Usage(float(document["wall_s"]), float(document["cpu_s"]), int(document["peak_memory_bytes"])),
+        usage=Usage(
+            float(document["wall_s"]), float(document["cpu_s"]), int(document["peak_memory_bytes"]), _gpu(document["gpu"])
+        ),
         kills=Kills(group=int(kills["group"]), machine=int(kills["machine"])),
     )
+
+
+def _gpu(attempts: Sequence[Mapping[str, Any] | None]) -> GpuUsage:
+    used = [
+        GpuUsage(
+            devices=tuple(map(str, one.get("devices", ()))),
+            peak_memory_bytes=_or_none(int, one.get("peak_memory_bytes")),
+            utilisation=_or_none(float, one.get("utilisation")),
+            energy_wh=_or_none(float, one.get("energy_wh")),
+            gpu_s=float(one["gpu_s"]),
+        )
+        for one in attempts
+        if one is not None
+    ]
+    return functools.reduce(GpuUsage.__add__, used, GpuUsage())
+
+
+def _or_none(convert: Callable[[Any], _Number], told: object) -> _Number | None:
+    return None if told is None else convert(told)
 
 
 def _read(path: Path, of: Callable[[Mapping[str, Any]], _File]) -> _File | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import queue
 import shutil
@@ -23,12 +24,15 @@ from pathlib import Path
 from typing import Any
 
 if __package__:
-    from metricgate.train.launchers import cluster, node_group, node_log
+    from metricgate.train import nan_watch
+    from metricgate.train.launchers import cluster, node_group, node_log, node_meter
 else:  # on a node, beside this file, also where PYTHONSAFEPATH is set; a metricgate that is installed there has no say
     sys.path.insert(0, str(Path(__file__).absolute().parent))
     import cluster  # type: ignore[import-not-found,no-redef]
+    import nan_watch  # type: ignore[import-not-found,no-redef]
     import node_group  # type: ignore[import-not-found,no-redef]
     import node_log  # type: ignore[import-not-found,no-redef]
+    import node_meter  # type: ignore[import-not-found,no-redef]
 
 SCHEMA = "metricgate.job/1"
 BASH_OPTIONS = ("--noprofile", "--norc", "-e", "-o", "pipefail", "-c")
@@ -53,6 +57,7 @@ class Worker:
         self.continued = 0.0
         self.kill_at = float("inf")
         self.attempt, self.spent_s = 1, 0.0
+        self.gpu: list[Any] = []  # what each attempt used of its GPUs
         self.kills = _kernel_kills()
         self.here = cluster.Place(0, ("",), 0)
 
@@ -75,6 +80,8 @@ class Worker:
             log = node_log.Log(Path(self.task["logs"][self.here.rank]))
         except OSError as error:
             return self._not_started(f"its log can't be written: {error}")
+        environ = self._environ()
+        meter = node_meter.Meter(environ.get("CUDA_VISIBLE_DEVICES"), self.job["gpus"])
         began = time.monotonic()
         if self.attempt > 1:
             log.write(f"[metricgate: attempt {self.attempt}, on {socket.gethostname()}]\n".encode())
@@ -82,7 +89,7 @@ class Worker:
             process = subprocess.Popen(  # noqa: S603 - running the user's command is what this is for
                 [bash, *BASH_OPTIONS, self.job["line"]],
                 cwd=self.job["cwd"],
-                env=self._environ(),
+                env=environ,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -96,6 +103,7 @@ class Worker:
         threading.Thread(target=_wait, args=(process.pid, self.events), daemon=True).start()
         status, used = self._until_exit(process.pid, log, began)
         node_group.end(process.pid, told=bool(self.reason), grace_s=self.job["grace_s"])
+        self.gpu.append(meter.stop())
         os.write(lifeline, b"x")
         pump.join(timeout=node_group.KILL_S)
         log.close()
@@ -116,6 +124,10 @@ class Worker:
             ran_s = start.stat().st_mtime - before["started"]  # the file is touched while the training runs
             self.spent_s = before["spent_s"] + max(0.0, ran_s)
             self.attempt = before["attempt"] + 1
+            ended = _read(result)
+            # Of an attempt whose node died it is known how long it took, and nothing else.
+            lost = {"gpu_s": (self.job["gpus"] or 0) * max(0.0, ran_s)}
+            self.gpu = ended["gpu"] if ended else [*before["gpu"], lost]
             with contextlib.suppress(FileNotFoundError):
                 result.unlink()
         _write(start, self._facts(started=time.time(), engine_job=os.environ.get("SLURM_JOB_ID", "")))
@@ -128,6 +140,7 @@ class Worker:
             "host": os.environ.get("SLURMD_NODENAME") or socket.gethostname(),
             "attempt": self.attempt,
             "spent_s": round(self.spent_s, 3),
+            "gpu": self.gpu,
             **more,
         }
 
@@ -149,7 +162,8 @@ class Worker:
     def _until_exit(self, group: int, log: node_log.Log, began: float) -> tuple[int, Any]:
         limit = began + self.job["timeout_s"] - self.spent_s
         flush_at = look_at = began
-        stepped, mark = began, self._mark()
+        stepped, progress = began, self._progress()
+        nan = nan_watch.NanWatch()
         while True:
             try:
                 kind, value = self.events.get(timeout=TICK_S)
@@ -172,8 +186,11 @@ class Worker:
             if now >= look_at:
                 look_at = now + LOOK_S
                 os.utime(self._file("start", self.here.rank))
-                if (marked := self._mark()) != mark:
-                    stepped, mark = now, marked
+                before, progress = progress, self._progress()
+                if progress[:2] != before[:2]:
+                    stepped = now
+                if progress != before and nan.stays(progress[2], epoch=progress[0], now=now):
+                    self._stop(group, "nan", "", now)
                 stall_s = self.job["stall_s"] if self.here.rank == 0 else None  # the others may have nothing to say
                 if stall_s is not None and now - max(stepped, log.written) > stall_s:
                     self._stop(group, "stall", "", now)
@@ -206,9 +223,10 @@ class Worker:
             self.kill_at = now + self.job["grace_s"]
             node_group.send(group, how)
 
-    def _mark(self) -> tuple[Any, Any]:
-        progress = _read(Path(self.task["environ"].get("METRICGATE_PROGRESS", "/")))
-        return (progress.get("epoch"), progress.get("step")) if progress else (None, None)
+    def _progress(self) -> tuple[Any, Any, Any]:
+        """Epoch, step and loss, as the training told them last."""
+        told = _read(Path(self.task["environ"].get("METRICGATE_PROGRESS", "/"))) if self.here.rank == 0 else None
+        return (told.get("epoch"), told.get("step"), _nan(told.get("loss"))) if told else (None, None, None)
 
     def _failed_node(self) -> int | None:
         """Another node of this task that failed: this one would wait for it for ever."""
@@ -267,6 +285,14 @@ def _read(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return document if isinstance(document, dict) else None
+
+
+def _nan(loss: Any) -> float | None:
+    """NaN, always the same one so that equal reports are equal, where that is what was told."""
+    try:
+        return math.nan if math.isnan(float(loss)) else None
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _write(path: Path, document: Mapping[str, Any]) -> None:
