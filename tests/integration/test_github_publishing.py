@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -79,13 +80,24 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> str:
     return file.read_text()
 
 
-@pytest.fixture
-def place(tmp_path: Path, key: str) -> Iterator[Place]:
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    """A repository whose only commit is judged, beside its store."""
     with engine.connected():
         reached = engine.environ()
+    environ = {name: value for name, value in reached.items() if not name.startswith("GITHUB_")}
+    scene = release_scene.made(tmp_path_factory.mktemp("judged") / "a job", environ)
+    scene.judged()
+    return scene
+
+
+@pytest.fixture
+def place(judged: Scene, tmp_path: Path, key: str) -> Iterator[Place]:
+    """A copy of that, on a runner."""
+    reached = judged.environ
     with GitHubServer() as github, registry_server.started(login=True) as registry:
-        scene = release_scene.made(tmp_path / "a job", {k: v for k, v in reached.items() if not k.startswith("GITHUB_")})
-        scene.judged()
+        shutil.copytree(judged.root.parent, tmp_path / "a job", symlinks=True)
+        scene = Scene(tmp_path / "a job" / judged.root.name, reached)
         temporary = tmp_path / "runner temp"
         temporary.mkdir()
         environ = {

@@ -220,7 +220,7 @@ def _annotations(entries: Sequence[Mapping[str, object]]) -> list[str]:
 
 @pytest.fixture(scope="session")
 def act(tmp_path_factory: pytest.TempPathFactory) -> Act:
-    """`act`, with metricgate as GitHub would fetch it, and one tool cache for the whole session."""
+    """`act`, with metricgate as GitHub would fetch it."""
     home = tmp_path_factory.mktemp("act") / "a runner"  # a space on purpose
     home.mkdir()
     # Whatever interpreter these tests run with is the runner's python3; nothing else of theirs reaches the jobs.
@@ -230,6 +230,11 @@ def act(tmp_path_factory: pytest.TempPathFactory) -> Act:
     bash = programs / "bash"
     bash.write_text(BASH.format(bash=shutil.which("bash")))
     bash.chmod(0o755)
+    # One tool cache, which is where `act` looks for it: jobs of one machine share it, also those of other workers of pytest.
+    machine = tmp_path_factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else tmp_path_factory.getbasetemp()
+    tools = machine / "tool cache"
+    tools.mkdir(exist_ok=True)
+    (home / "tool_cache").symlink_to(tools)
     environ = {
         key: value for key, value in os.environ.items() if not key.startswith(("GITHUB_", "RUNNER_", "INPUT_", "PYTEST"))
     }

@@ -60,6 +60,10 @@ def test_a_harmful_pull_request_is_blocked_by_the_judging_job(act: Act, scratch:
 def test_a_push_is_recorded_and_the_next_change_is_compared_with_it(act: Act, scratch: Repository) -> None:
     pushed = act.run(scratch, "push", {"ref": "refs/heads/main"})
     assert pushed.jobs == PUSHED
+    files = {str(path.relative_to(pushed.artifacts)) for path in pushed.artifacts.rglob("*") if path.is_file()}
+    for seed in range(3):
+        assert {f"model-candidate/seed-{seed}/{name}" for name in ("run.json", "scores.csv")} <= files
+    assert not [name for name in files if "model.json" in name or name.endswith("/model")], "weights left the runner"
     scratch.change("faster", scratch.replace(*HARM))
     outcome = act.run(scratch, "pull_request", scratch.pull_request("faster"))
     assert outcome.jobs == {"find": "success", "train": "success", "judge": "failure", "note": "success"}, (
@@ -79,6 +83,7 @@ def test_a_push_is_compared_with_the_one_before_and_recorded_where_it_fails(act:
     scratch.commit("Faster", scratch.replace(*HARM))
     outcome = act.run(scratch, "push", {"ref": "refs/heads/main"})
     assert outcome.jobs == {**{job: result for job, result in PUSHED.items() if job != "after"}, "judge": "failure"}
+    assert "installing the locked environment" not in outcome.log, "that of the first push is found"
     assert report(outcome)["verdict"] == "fail"
     assert report(outcome)["baseline"]["commit"] == scratch.git("rev-parse", "main~1")
     recorded = {path.split("/")[2] for path in scratch.remote.files("metricgate") if path.startswith("runs/")}
@@ -121,15 +126,6 @@ def test_a_merge_group_is_judged_too(act: Act, scratch: Repository) -> None:
     assert outcome.jobs == {**TRAINED, "judge": "failure"}
 
 
-def test_a_push_is_trained_and_kept_without_a_baseline(act: Act, scratch: Repository) -> None:
-    outcome = act.run(scratch, "push", {})
-    assert outcome.jobs == PUSHED
-    kept = {str(path.relative_to(outcome.artifacts)) for path in outcome.artifacts.rglob("*") if path.is_file()}
-    for seed in range(3):
-        assert {f"model-candidate/seed-{seed}/{name}" for name in ("run.json", "scores.csv")} <= kept
-    assert not [name for name in kept if "model.json" in name or name.endswith("/model")], "weights left the runner"
-
-
 def test_a_training_that_fails_never_counts_as_a_pass(act: Act, scratch: Repository) -> None:
     scratch.change("broken", {"train.py": "raise SystemExit(9)\n"})
     outcome = act.run(scratch, "pull_request", scratch.pull_request("broken"))
@@ -153,15 +149,6 @@ def test_the_first_pull_request_with_a_model_has_no_baseline_and_says_so(act: Ac
     assert outcome.jobs == {"find": "success", "train": "success", "judge": "success", "note": "success", "after": "success"}
     assert report(outcome)["verdict"] == "not_comparable"
     assert "judged by its own policy" in outcome.summaries
-
-
-def test_a_second_job_finds_the_environment_of_the_first(act: Act, scratch: Repository) -> None:
-    first = act.run(scratch, "push", {})
-    second = act.run(scratch, "push", {})
-    assert "installing the locked environment" not in second.log
-    assert first.jobs == second.jobs == PUSHED
-    environments = [path for path in (act.home / "tool_cache" / "metricgate").iterdir() if path.is_dir()]
-    assert len(environments) == 1, "parallel jobs made one environment, and left nothing half built"
 
 
 def test_during_an_outage_of_the_api_a_change_is_judged_all_the_same(act: Act, scratch: Repository) -> None:
