@@ -14,6 +14,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from dataclasses import dataclass
@@ -165,6 +166,9 @@ def _child(order: dict[str, Any], tell: int) -> None:
         code = int(stop.code or 0)
     except BaseException:  # noqa: BLE001 - the one who waits has to know
         traceback.print_exc()
+    for thread in threading.enumerate():  # as Python does before it ends, which a fork of this process must not do
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()
     with contextlib.suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()

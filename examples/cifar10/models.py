@@ -42,10 +42,10 @@ class Recipe:
 RECIPES = {
     "article": Recipe(epochs=10, batch_size=64),
     "strong": Recipe(
-        epochs=10,
+        epochs=28,
         batch_size=512,
         precision="mixed_bfloat16",
-        small=(24, 0.7),
+        small=(24, 0.43),
         shift=2,
         widths=(64, 256, 256),
         peak=0.75,

@@ -24,12 +24,18 @@ def build(model: Any, batches: Any) -> None:
         model.optimizer.build(model.trainable_variables)
 
 
-def get(model: Any) -> tuple[list[str], list[np.ndarray[Any, Any]]]:
-    """Paths and values of all variables; the values are copies that no later step changes."""
+def get(model: Any, *, into: list[np.ndarray[Any, Any]] | None = None) -> tuple[list[str], list[np.ndarray[Any, Any]]]:
+    """Paths and values of all variables; the values are copies that no later step changes.
+
+    Args:
+        model: What is trained.
+        into: Arrays that an earlier call returned and nobody needs any more: fresh memory costs as much as the copy.
+    """
     if hasattr(model, "jax_state_sync"):
         model.jax_state_sync()
     found = _variables(model)
-    return [variable.path for variable in found], [_value(variable) for variable in found]
+    old: list[np.ndarray[Any, Any] | None] = [*into] if into and len(into) == len(found) else [None] * len(found)
+    return [variable.path for variable in found], [_copy(variable, array) for variable, array in zip(found, old, strict=True)]
 
 
 def set(model: Any, paths: list[str], values: list[np.ndarray[Any, Any]]) -> None:  # noqa: A001 - model_state.set reads well
@@ -59,8 +65,12 @@ def _variables(model: Any) -> list[Any]:
     return list({id(variable): variable for variable in every}.values())
 
 
-def _value(variable: Any) -> np.ndarray[Any, Any]:
-    return np.array(keras.ops.convert_to_numpy(variable.value))
+def _copy(variable: Any, into: np.ndarray[Any, Any] | None) -> np.ndarray[Any, Any]:
+    value = keras.ops.convert_to_numpy(variable.value)
+    if into is None or (into.shape, into.dtype) != (value.shape, value.dtype):
+        return np.array(value)
+    np.copyto(into, value)
+    return into
 
 
 def _is_built(model: Any) -> bool:

@@ -54,6 +54,7 @@ class Session:
         self._schedule, self._label = schedule, label
         self._writer: threading.Thread | None = None
         self._failed: list[BaseException] = []
+        self._values: list[Any] = []  # of the last checkpoint
         self._states: CallbackStates | None = None
         self._epoch = self._total = self._saved_total = 0
         self._told = self._began = time.monotonic()
@@ -121,9 +122,10 @@ class Session:
             on_train_end(logs)
             if self._restored:  # it was finished: what the callbacks did at its end is in what was kept
                 self._restore(found, self._restored)
+                self._join()
             elif self._checkpoints.folder is not None:
+                # What comes after fit need not wait until it is written; the process does, before it ends.
                 self._save(finished=True)
-            self._join()
 
         callbacks.on_train_begin, callbacks.on_epoch_begin, callbacks.on_train_end = train_begins, epoch_begins, train_ends
         fit.after(callbacks, "on_train_batch_end", self._step_ended)
@@ -173,7 +175,7 @@ class Session:
         fit.settle(self._callbacks)
         self._join()
         self._saved_total = self._total
-        paths, values = model_state.get(self._model)
+        paths, self._values = model_state.get(self._model, into=self._values)
         rest = {
             "epoch": self._epoch,
             "total": self._total,
@@ -185,11 +187,8 @@ class Session:
             "callbacks": self._states.get(),
             "logs": self._log_sizes(),
         }
-        self._writer = threading.Thread(target=self._write, args=(values, rest), name="metricgate-checkpoint")
+        self._writer = threading.Thread(target=self._write, args=(self._values, rest), name="metricgate-checkpoint")
         self._writer.start()
-        if finished:
-            self._join()
-            self._checkpoints.clear(keep=1)
 
     def _write(self, values: list[Any], rest: dict[str, Any]) -> None:
         try:
@@ -197,8 +196,12 @@ class Session:
                 for name, content in (("model", values), ("rest", rest)):
                     (folder / name).mkdir()
                     plain.write(folder / name, content)
-        except BaseException as error:  # noqa: BLE001 - raised again where the training sees it
-            self._failed.append(error)
+        except BaseException as error:
+            if rest["finished"]:
+                raise  # nobody waits for it; Python tells
+            self._failed.append(error)  # raised again where the training sees it
+        if rest["finished"]:
+            self._checkpoints.clear(keep=1)
 
     def _join(self) -> None:
         if self._writer is not None:
