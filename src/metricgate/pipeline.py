@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -68,12 +70,13 @@ def produce(
     folder = (run_dir or workspace.runs_folder(root, state)).absolute()
     kept = workspace.kept_folder(root, environ)
     wanted = seeds_of(loaded, seeds)
+    trains = "train" in stages
     with equipment.ready(
-        loaded, root=root, kept=kept, folder=folder, seeds=len(wanted), environ=environ, console=console
+        loaded, root=root, kept=kept, folder=folder, seeds=len(wanted), environ=environ, console=console, trains=trains
     ) as here:
         environ = here.environ
         on_gpus = {**environ, **here.claim.environ()}
-        if "train" not in stages:
+        if not trains:
             evaluate(loaded, root=root, run_dir=folder, environ=on_gpus, console=console, seeds=seeds)
             return folder
         evaluator = Evaluator(config=loaded, root=root, environ=on_gpus, console=console)
@@ -92,9 +95,16 @@ def produce(
             reuse=_reuse(evaluator, root, recorded=recorded, commit=state.commit, model=model),
             fetched=here.fetched,
         )
-        for trained in trainer.runs():
-            if "evaluate" in stages or loaded.evaluate is None:  # then the training wrote all there is: only collect it
-                evaluator.evaluate(trained)
+        made: Iterable[RunFolder] = trainer.runs()
+        with contextlib.ExitStack() as stack:
+            if equipment.is_elsewhere(loaded):
+                made = list(made)  # takes hours, in which the GPUs of this machine are for others
+                if "evaluate" in stages:
+                    claim = stack.enter_context(equipment.evaluating(loaded, environ=environ, console=console))
+                    evaluator = replace(evaluator, environ={**environ, **claim.environ()})
+            for trained in made:
+                if "evaluate" in stages or loaded.evaluate is None:  # then the training wrote all there is: only collect it
+                    evaluator.evaluate(trained)
     return folder
 
 

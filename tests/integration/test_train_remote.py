@@ -81,7 +81,9 @@ def test_seeds_become_runs_as_if_they_were_trained_here(repository: Path, cluste
     (repository.parent / "go").touch()
     process = start(repository, cluster)
     folder = Path(process.communicate(timeout=WAIT_S)[0].strip())
-    assert process.returncode == 0, (repository.parent / "told").read_text()
+    told = (repository.parent / "told").read_text()
+    assert process.returncode == 0, told
+    assert "GPU" not in told, "nothing of this machine was taken, or missed"
     for seed in (0, 3):
         run = folder / f"seed-{seed}"
         record = runs.read_record(run)

@@ -22,7 +22,7 @@ class Equipment:
     """What is there for as long as the job has it.
 
     Attributes:
-        claim: The GPUs.
+        claim: The GPUs; none where other machines train.
         environ: The environment that commands inherit; it leads to the data set.
         fetched: The digest of the data set; None where none is fetched.
     """
@@ -34,7 +34,15 @@ class Equipment:
 
 @contextlib.contextmanager
 def ready(
-    config: Config, *, root: Path, kept: Path, folder: Path, seeds: int, environ: Mapping[str, str], console: Console
+    config: Config,
+    *,
+    root: Path,
+    kept: Path,
+    folder: Path,
+    seeds: int,
+    environ: Mapping[str, str],
+    console: Console,
+    trains: bool = True,
 ) -> Iterator[Equipment]:
     """Fetch what is to be fetched, then have the GPUs: nobody waits for one that waits for a network.
 
@@ -46,13 +54,13 @@ def ready(
         seeds: How many are trained.
         environ: The environment that commands inherit.
         console: Says what is waited for.
+        trains: Whether there is anything to train, or only to evaluate.
 
     Raises:
         CommandError: Fetching failed.
         StageError: There are not so many GPUs, or they did not get free in time.
     """
     train = config.train
-    timeout_s = train.timeout if train else config.evaluate.timeout if config.evaluate else 0.0
     with contextlib.ExitStack() as stack:
         fetched = None
         if train is not None and train.fetch is not None:
@@ -64,20 +72,40 @@ def ready(
                     log=folder / _FETCH_LOG,
                     environ=environ,
                     console=console,
-                    timeout_s=timeout_s,
+                    timeout_s=train.timeout,
                 )
             )
             fetched = data.digest
             environ = {**environ, fetching.VARIABLE: str(data.folder)}
-        here = train is None or train.launcher == "local"  # elsewhere, the engine gives them; an evaluation takes one, if any
-        claim = stack.enter_context(
-            claims.claim(
-                train.gpus if train and here else None,
-                per=min(train.parallel, seeds) if train and here else 1,
-                folder=claims.default_folder(environ),
-                console=console,
-                timeout_s=timeout_s,
-                environ=environ,
-            )
-        )
+        if trains and is_elsewhere(config):
+            claim = Claim()
+        elif trains and train is not None:
+            gpus, at_once = train.gpus, min(train.parallel, seeds)
+            claim = stack.enter_context(_claim(gpus, "training", train.timeout, environ, console, per=at_once))
+        else:
+            claim = stack.enter_context(evaluating(config, environ=environ, console=console))
         yield Equipment(claim=claim, environ=environ, fetched=fetched)
+
+
+def is_elsewhere(config: Config) -> bool:
+    """Whether other machines train."""
+    return config.train is not None and config.train.launcher != "local"
+
+
+def evaluating(config: Config, *, environ: Mapping[str, str], console: Console) -> contextlib.AbstractContextManager[Claim]:
+    """Have GPUs for evaluations: as many as a training here; one, if there is any, where other machines train.
+
+    Raises:
+        StageError: None got free in time.
+    """
+    if config.evaluate is None:
+        return contextlib.nullcontext(Claim())
+    count = config.train.gpus if config.train is not None and not is_elsewhere(config) else None
+    return _claim(count, "evaluating", config.evaluate.timeout, environ, console)
+
+
+def _claim(
+    count: int | None, doing: str, timeout_s: float, environ: Mapping[str, str], console: Console, *, per: int = 1
+) -> contextlib.AbstractContextManager[Claim]:
+    folder = claims.default_folder(environ)
+    return claims.claim(count, folder=folder, console=console, timeout_s=timeout_s, environ=environ, per=per, doing=doing)

@@ -98,6 +98,7 @@ def claim(
     timeout_s: float,
     environ: Mapping[str, str],
     per: int = 1,
+    doing: str = "training",
     vendors: Sequence[Vendor] = VENDORS,
     pause: Callable[[float], None] = time.sleep,
 ) -> Iterator[Claim]:
@@ -110,6 +111,7 @@ def claim(
         timeout_s: How long to wait, in seconds.
         environ: The environment of the training: what it may see at most, and which job this is.
         per: For how many trainings at once; where there are fewer GPUs than all of them need, for as many as fit.
+        doing: What is done with them, for people.
         vendors: Whose GPUs are looked for, the preferred ones first.
         pause: Waits so many seconds; what it raises ends the wait.
 
@@ -124,7 +126,7 @@ def claim(
         yield Claim(vendors=present)
         return
     if chosen is None:
-        console.say(_on_the_cpu(count, why or "no vendor is known"))
+        console.say(_on_the_cpu(count, why or "no vendor is known", doing))
         yield Claim(vendors=present, why=why)
         return
     vendor, devices = chosen[0], chosen[1].devices
@@ -140,7 +142,7 @@ def claim(
     wanted = _Wanted(vendor, devices, each * at_once, shared=shared, locks=Locks(folder), job=_job(environ))
     taken = wanted.wait(console, timeout_s=timeout_s, pause=pause)
     try:
-        console.say(f"training on {', '.join(f'{label(device)} ({plain.text(device.name)})' for device in taken)}")
+        console.say(f"{doing} on {', '.join(f'{label(device)} ({plain.text(device.name)})' for device in taken)}")
         if each > 1 and all(device.uuid.startswith("MIG-") for device in taken):
             console.say("of several MIG instances CUDA gives a process only the first; train.gpus: 1 leaves the others free")
         yield Claim(devices=tuple(taken), each=each, vendors=present, shared=shared)
@@ -316,10 +318,10 @@ def _holder(told: Mapping[str, object]) -> str:
     return f"{job}{of}{process}{f' for {duration(held_s)}' if 0 <= held_s < _LONGEST_HOLD_S else ''}"
 
 
-def _on_the_cpu(count: int | None, why: str) -> str:
+def _on_the_cpu(count: int | None, why: str, doing: str) -> str:
     if count is None:
-        return f"no GPU: {why}; training on the CPU"
-    return f"⚠️ train.gpus asks for {_gpus(count)} and there is none ({why}): training on the CPU, which may take much longer"
+        return f"no GPU: {why}; {doing} on the CPU"
+    return f"⚠️ train.gpus asks for {_gpus(count)} and there is none ({why}): {doing} on the CPU, which may take much longer"
 
 
 def _too_many(count: int, devices: Sequence[Device], why: str) -> StageError:
