@@ -18,7 +18,7 @@ test-fast: $(VENV)/.dev  ## the tests that need seconds
 	$(BIN)/pytest -n auto -m "not slow"
 
 torch: $(VENV)/.dev  ## PyTorch and Transformers too, for the tests of their hooks
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/torch.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes -r requirements/torch.txt
 
 lint: $(VENV)/.dev  ## style, types, layers, workflows, schemas
 	$(BIN)/ruff check

@@ -1,7 +1,8 @@
 """A Docker engine for the tests: the one that is there, or one that is started once for the whole machine.
 
 An engine of our own lies with all its images in one folder under the temporary directory and outlives the tests, so that the
-next run finds what this one built. ``python -m tests.engine stop`` stops it and removes that folder.
+next run finds what this one built. ``python -m tests.engine start`` has one ready before there are tests, and ``stop`` stops
+it and removes that folder.
 """
 
 from __future__ import annotations
@@ -192,6 +193,10 @@ def _alone() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] != ["stop"]:
-        sys.exit("usage: python -m tests.engine stop")
-    stop()
+    if sys.argv[1:] == ["start"]:
+        with connected():
+            pass
+    elif sys.argv[1:] == ["stop"]:
+        stop()
+    else:
+        sys.exit("usage: python -m tests.engine start|stop")

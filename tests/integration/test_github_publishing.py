@@ -81,13 +81,21 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def judged(tmp_path_factory: pytest.TempPathFactory) -> Scene:
-    """A repository whose only commit is judged, beside its store."""
+def judged(tmp_path_factory: pytest.TempPathFactory, key: str) -> Scene:
+    """A repository whose only commit is judged; beside it its store, and a registry that has the layers of an image."""
     with engine.connected():
         reached = engine.environ()
     environ = {name: value for name, value in reached.items() if not name.startswith("GITHUB_")}
-    scene = release_scene.made(tmp_path_factory.mktemp("judged") / "a job", environ)
+    folder = tmp_path_factory.mktemp("judged")
+    scene = release_scene.made(folder / "a job", environ)
     scene.judged()
+    shutil.copytree(folder / "a job", folder / "another job", symlinks=True)
+    other = Scene(folder / "another job" / scene.root.name, environ)
+    other.git("tag", "v0.0.1")
+    (folder / "key.pem").write_text(key)
+    with registry_server.started(storage=folder / "a job" / "registry") as registry:
+        other.run("publish", "--image", f"{registry.name}/{NAME}", "--key", str(folder / "key.pem")).checked()
+    shutil.rmtree(folder / "a job" / "registry" / "docker" / "registry" / "v2" / "repositories" / NAME / "_manifests")
     return scene
 
 
@@ -95,8 +103,9 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Scene:
 def place(judged: Scene, tmp_path: Path, key: str) -> Iterator[Place]:
     """A copy of that, on a runner."""
     reached = judged.environ
-    with GitHubServer() as github, registry_server.started(login=True) as registry:
-        shutil.copytree(judged.root.parent, tmp_path / "a job", symlinks=True)
+    shutil.copytree(judged.root.parent, tmp_path / "a job", symlinks=True)
+    storage = tmp_path / "a job" / "registry"
+    with GitHubServer() as github, registry_server.started(login=True, storage=storage) as registry:
         scene = Scene(tmp_path / "a job" / judged.root.name, reached)
         temporary = tmp_path / "runner temp"
         temporary.mkdir()
