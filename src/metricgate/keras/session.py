@@ -195,7 +195,7 @@ class Session:
             with self._checkpoints.saving(rest["total"]) as folder:
                 for name, content in (("model", values), ("rest", rest)):
                     (folder / name).mkdir()
-                    plain.write(folder / name, content)
+                    self._checkpoints.digests |= plain.write(folder / name, content)
         except BaseException as error:
             if rest["finished"]:
                 raise  # nobody waits for it; Python tells

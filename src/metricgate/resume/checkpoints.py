@@ -70,6 +70,8 @@ class Checkpoints:
         """What the last one took, in seconds of wall clock."""
         self.last_ended = time.monotonic()
         """When the last one was written, or else when this was made: seconds of the monotonic clock."""
+        self.digests: dict[Path, str] = {}
+        """Of files in the folder that is being written, where they are known: those need not be read for it."""
         self._broken: set[Path] = set()
 
     @contextlib.contextmanager
@@ -95,7 +97,7 @@ class Checkpoints:
                     self._sweep(self.folder)
                 aside = Path(tempfile.mkdtemp(prefix=_ASIDE, dir=self.folder))
                 yield aside
-                manifest.seal(aside, step=step)
+                manifest.seal(aside, step=step, digests=self.digests)
                 number = max((number for number, _, _ in self._named()), default=0) + 1
                 aside.rename(self.folder / f"{number:07d}.step-{step}")
                 manifest.sync(self.folder)
@@ -105,6 +107,7 @@ class Checkpoints:
                 raise
             say(f"the checkpoint of step {step} could not be written ({error}); the training goes on without it")
         finally:
+            self.digests.clear()
             if aside is not None:
                 shutil.rmtree(aside, ignore_errors=True)  # where it was renamed, it isn't there
             self.last_ended = time.monotonic()

@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from metricgate.resume.direct import DirectFile
+
 VALUES = "values.json"
 ARRAYS = "arrays.bin"
 _ALIGN = 64
@@ -27,8 +29,11 @@ class NotPlainError(TypeError):
     """A value is of a kind that can't be kept."""
 
 
-def write(folder: Path, value: Any) -> None:
+def write(folder: Path, value: Any) -> dict[Path, str]:
     """Write ``values.json`` and ``arrays.bin``.
+
+    Returns:
+        The SHA-256 of files that need not be read for it.
 
     Raises:
         NotPlainError: Something in ``value`` is of another kind.
@@ -36,16 +41,18 @@ def write(folder: Path, value: Any) -> None:
     arrays: list[np.ndarray[Any, Any]] = []
     encoded = encode(value, arrays)
     index: list[dict[str, Any]] = []
-    with (folder / ARRAYS).open("wb") as stream:
+    with DirectFile(folder / ARRAYS) as file:
         end = 0
         for array in arrays:
             index.append({"at": end, "dtype": array.dtype.name, "shape": list(array.shape)})
             data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-            stream.write(data.data)
+            file.write(data.data)
             padding = -data.size % _ALIGN
-            stream.write(bytes(padding))
+            file.write(memoryview(bytes(padding)))
             end += data.size + padding
+        digest = file.digest()
     (folder / VALUES).write_text(json.dumps({"value": encoded, "arrays": index}), encoding="utf-8")
+    return {folder / ARRAYS: digest}
 
 
 def read(folder: Path, *, writable: bool = True) -> Any:
