@@ -113,6 +113,12 @@ class StartEpoch(keras.callbacks.Callback):
         super().__init__()
         self.batches = batches
 
+    def get_state(self) -> None:
+        """Nothing has to be kept: an epoch follows from its number."""
+
+    def set_state(self, state: None) -> None:
+        """Called by Resume, with what get_state returned."""
+
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
         """Called by Keras."""
         self.batches.start(epoch)
