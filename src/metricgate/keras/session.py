@@ -122,10 +122,9 @@ class Session:
             on_train_end(logs)
             if self._restored:  # it was finished: what the callbacks did at its end is in what was kept
                 self._restore(found, self._restored)
-                self._join()
             elif self._checkpoints.folder is not None:
-                # What comes after fit need not wait until it is written; the process does, before it ends.
                 self._save(finished=True)
+            self._join()
 
         callbacks.on_train_begin, callbacks.on_epoch_begin, callbacks.on_train_end = train_begins, epoch_begins, train_ends
         fit.after(callbacks, "on_train_batch_end", self._step_ended)
@@ -189,6 +188,9 @@ class Session:
         }
         self._writer = threading.Thread(target=self._write, args=(self._values, rest), name="metricgate-checkpoint")
         self._writer.start()
+        if finished:  # whoever deletes the folder after fit must not meet a writer there
+            self._join()
+            self._checkpoints.clear(keep=1)
 
     def _write(self, values: list[Any], rest: dict[str, Any]) -> None:
         try:
@@ -196,12 +198,8 @@ class Session:
                 for name, content in (("model", values), ("rest", rest)):
                     (folder / name).mkdir()
                     self._checkpoints.digests |= plain.write(folder / name, content)
-        except BaseException as error:
-            if rest["finished"]:
-                raise  # nobody waits for it; Python tells
-            self._failed.append(error)  # raised again where the training sees it
-        if rest["finished"]:
-            self._checkpoints.clear(keep=1)
+        except BaseException as error:  # noqa: BLE001 - raised again where the training sees it
+            self._failed.append(error)
 
     def _join(self) -> None:
         if self._writer is not None:

@@ -13,11 +13,10 @@ import mmap
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 _BUFFER = 1 << 23
 _BLOCK = 4096
-_DIRECT = getattr(os, "O_DIRECT", 0)
+_DIRECT: int = getattr(os, "O_DIRECT", 0)  # not every system has it
 
 
 class DirectFile:
@@ -75,7 +74,7 @@ class DirectFile:
 
 
 def _opened(path: Path) -> int:
-    flags: Any = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
     try:
         return os.open(path, flags | _DIRECT, 0o666)
     except OSError as error:
