@@ -65,6 +65,21 @@ def test_seeds_at_once_have_their_own_gpus_and_the_report_says_what_they_cost(ma
     assert (cost.trainings, cost.gpus) == (2, ("NVIDIA H100 80GB HBM3",))
 
 
+def test_an_evaluation_has_as_many_as_a_training_and_says_what_it_does(machine: Machine, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    assert metricgate(machine, root, "train", "--run-dir", "runs", gpus=2).returncode == 0
+    config = root / "metricgate.yaml"
+    evaluate = 'echo "sees $CUDA_VISIBLE_DEVICES"; ' + 'echo \'{"accuracy": 0.5}\' > "$METRICGATE_RUN_DIR/metrics.json"'
+    with_evaluation = {**json.loads(config.read_text()), "evaluate": {"run": evaluate}}
+    command = [sys.executable, "-m", "metricgate", "evaluate", "--run-dir", "runs", "--config", "other.yaml"]
+    (root / "other.yaml").write_text(json.dumps(with_evaluation))
+    environ = machine.environ(METRICGATE_GPU_LOCKS=str(root / "locks"))
+    done = subprocess.run(command, cwd=root, env=environ, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "metricgate: evaluating on GPU " in done.stderr
+    assert (root / "runs" / "seed-0" / "evaluate.log").read_text().count("GPU-") == 2
+
+
 def test_a_training_that_wants_none_sees_none(machine: Machine, tmp_path: Path) -> None:
     done = metricgate(machine, tmp_path / "root", "train", "--run-dir", "runs", gpus=0)
     assert done.returncode == 0, done.stderr

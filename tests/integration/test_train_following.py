@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import shutil
 import signal
@@ -176,7 +178,12 @@ def test_what_a_training_writes_over_its_result_is_no_result(engine: LocalEngine
     engine.runs = False
     engine.says["1", 0] = TaskState(State.FAILED, "failed", "exit")
     (job.folder / "1").mkdir(parents=True)
-    for content in ("[]", "{}", '{"status": "x"}', "{"):
+    whole = {"node": 0, "host": "n", "status": 0, "reason": "", "detail": "", "ended": 1.0, "wall_s": 1.0, "cpu_s": 1.0}
+    whole |= {"peak_memory_bytes": 1, "kills": {"group": 0, "machine": 0}, "attempt": 1, "gpu": []}
+    gpus: list[object] = [None, 3, [3], [[3]], [{}], [{"gpu_s": math.nan}], [{"gpu_s": 1, "energy_wh": 1e300}]]
+    changed: list[dict[str, object]] = [{"wall_s": math.nan}, {"cpu_s": -1}, {"peak_memory_bytes": math.inf}]
+    changed += [{"gpu": gpu} for gpu in gpus]
+    for content in ("[]", "{}", '{"status": "x"}', "{", *(json.dumps({**whole, **each}) for each in changed)):
         (job.folder / "1" / "0-0.result.json").write_text(content)
         submissions.write(job.folder, Round("Local", submissions.digest(job), (Submission(1, (0,), job_id="1"),)))
         assert failed(train(job, engine)[0]).kind == "not_shared"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 _UPDATES = 3
-_S = 60.0
+_NO_EPOCHS_S = 60.0
 _EPOCH_S = 600.0
 
 
@@ -33,5 +33,5 @@ class NanWatch:
         if self._updates < _UPDATES:
             return False
         if epoch is None:
-            return now - began >= _S
+            return now - began >= _NO_EPOCHS_S
         return epoch != first or now - began >= _EPOCH_S

@@ -26,9 +26,9 @@ QUOTED_LINES = 15
 _RETRYABLE = frozenset({"node_failure", "preempted"})
 _REASONS: Mapping[str, Reason] = {"timeout": "timeout", "stall": "stall", "nan": "nan"}
 """Why a worker ends its training."""
+_MOST = 1e12
 _NONE = Usage(0.0, 0.0, 0)
 _File = TypeVar("_File")
-_Number = TypeVar("_Number")
 
 
 @dataclass(frozen=True)
@@ -228,29 +228,38 @@ def _result(document: Mapping[str, Any]) -> Result:
         detail=str(document["detail"]),
         ended=float(document["ended"]),
         usage=Usage(
-            float(document["wall_s"]), float(document["cpu_s"]), int(document["peak_memory_bytes"]), _gpu(document["gpu"])
+            _amount(document["wall_s"]),
+            _amount(document["cpu_s"]),
+            int(_amount(document["peak_memory_bytes"])),
+            _gpu(document["gpu"]),
         ),
         kills=Kills(group=int(kills["group"]), machine=int(kills["machine"])),
     )
 
 
 def _gpu(attempts: Sequence[Mapping[str, Any] | None]) -> GpuUsage:
-    used = [
-        GpuUsage(
-            devices=tuple(map(str, one.get("devices", ()))),
-            peak_memory_bytes=_or_none(int, one.get("peak_memory_bytes")),
-            utilisation=_or_none(float, one.get("utilisation")),
-            energy_wh=_or_none(float, one.get("energy_wh")),
-            gpu_s=float(one["gpu_s"]),
-        )
-        for one in attempts
-        if one is not None
-    ]
+    used = [_gpu_of_attempt(dict(one)) for one in attempts if one is not None]
     return functools.reduce(GpuUsage.__add__, used, GpuUsage())
 
 
-def _or_none(convert: Callable[[Any], _Number], told: object) -> _Number | None:
-    return None if told is None else convert(told)
+def _gpu_of_attempt(told: Mapping[str, Any]) -> GpuUsage:
+    peak, busy, energy = (told.get(name) for name in ("peak_memory_bytes", "utilisation", "energy_wh"))
+    return GpuUsage(
+        devices=tuple(map(str, told.get("devices", ()))),
+        peak_memory_bytes=None if peak is None else int(_amount(peak)),
+        utilisation=None if busy is None else min(1.0, _amount(busy)),
+        energy_wh=None if energy is None else _amount(energy),
+        gpu_s=_amount(told["gpu_s"]),
+    )
+
+
+def _amount(told: Any) -> float:
+    """What can be kept in a run; a training may have written anything over it."""
+    number = float(told)
+    if not 0 <= number <= _MOST:
+        message = f"{number} is no measurement"
+        raise ValueError(message)
+    return number
 
 
 def _read(path: Path, of: Callable[[Mapping[str, Any]], _File]) -> _File | None:

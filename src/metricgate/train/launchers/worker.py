@@ -127,7 +127,8 @@ class Worker:
             ended = _read(result)
             # Of an attempt whose node died it is known how long it took, and nothing else.
             lost = {"gpu_s": (self.job["gpus"] or 0) * max(0.0, ran_s)}
-            self.gpu = ended["gpu"] if ended else [*before["gpu"], lost]
+            told = ended.get("gpu") if ended else [*before["gpu"], lost]
+            self.gpu = told if isinstance(told, list) else [lost]  # a training may have written anything over it
             with contextlib.suppress(FileNotFoundError):
                 result.unlink()
         _write(start, self._facts(started=time.time(), engine_job=os.environ.get("SLURM_JOB_ID", "")))
