@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -44,3 +48,16 @@ def test_the_command_is_there_and_the_jobs_python_is_the_same(act: Act, reposito
     assert found["python before"] == found["python after"]
     # A module of the checkout that is called like one of ours did not get in.
     assert '"verdict": "' in found["report.json"]
+
+
+def test_jobs_that_start_at_once_make_one_environment(tmp_path: Path) -> None:
+    script = Path(__file__).parents[2] / "actions" / "setup" / "environment.py"
+    environ = {**os.environ, "RUNNER_TOOL_CACHE": str(tmp_path)}
+    command = [str(Path(sys.base_prefix) / "bin" / "python3"), "-I", str(script)]
+    jobs = [subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    answers = [job.communicate(timeout=300) for job in jobs]
+    assert [job.returncode for job in jobs] == [0, 0, 0], answers
+    assert len({path for path, _ in answers}) == 1
+    assert "".join(told for _, told in answers).count("installing the locked environment") == 1
+    environments = [path for path in (tmp_path / "metricgate").iterdir() if path.is_dir()]
+    assert len(environments) == 1, "nothing half built is left"

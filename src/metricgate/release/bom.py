@@ -139,7 +139,7 @@ def _date(found: Bom, facts: Facts, *, what: str) -> None:
 
 
 def _checked(document: dict[str, Any], *, what: str) -> dict[str, Any]:
-    from cyclonedx.validation.json import JsonStrictValidator  # almost a second, which reading evidence does not need
+    from cyclonedx.validation.json import JsonStrictValidator  # slow to import, which reading evidence does not need
 
     if problem := JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(document)):
         raise InputError(f"the bill of materials of the {what} is not valid: {problem}"[:500], expected="CycloneDX 1.6")
