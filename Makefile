@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
+# Where it is set, as in many a container, every process would compile all that it imports again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test test-fast torch lint format bench lock schema reference clean
 
 help:  ## list the commands

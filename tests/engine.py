@@ -27,10 +27,10 @@ import pytest
 from metricgate.errors import StageError
 from metricgate.release.engine import Engine
 
-BASE = "metricgate-test/base:bookworm"
+BASE = "metricgate-test/base:bookworm-slim"
 """Debian with python3, python3-venv and ca-certificates, which reaches package indexes as this machine does."""
 
-_BARE = "metricgate-test/bare:bookworm"
+_BARE = "metricgate-test/bare:bookworm-slim"
 _PACKAGES = "python3,python3-venv,ca-certificates"
 _LABEL = "io.metricgate.test.settings"
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -137,7 +137,7 @@ def _settings() -> dict[str, str]:
 def _debian() -> Path:
     """The root of a Debian as a tar, made once."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "metricgate-tests"
-    tar = cache / f"bookworm-{platform.machine()}-{_PACKAGES.replace(',', '-')}.tar"
+    tar = cache / f"bookworm-slim-{platform.machine()}-{_PACKAGES.replace(',', '-')}.tar"
     if tar.exists():
         return tar
     _need("debootstrap", "debootstrap")
@@ -145,7 +145,8 @@ def _debian() -> Path:
     with tempfile.TemporaryDirectory(dir=cache) as name:
         root, made = Path(name) / "root", Path(name) / "root.tar"
         _run("debootstrap", "--variant=minbase", f"--include={_PACKAGES}", "bookworm", str(root))
-        leave = ("./var/cache/apt/archives/*.deb", "./var/lib/apt/lists/*", "./var/log/*", "./dev/*")
+        read = ("./usr/share/doc/*", "./usr/share/man/*", "./usr/share/locale/*")  # by people, and a third of the image
+        leave = (*read, "./var/cache/apt/archives/*.deb", "./var/lib/apt/lists/*", "./var/cache/debconf/*", "./var/log/*", "./dev/*")
         _run("tar", "-C", str(root), "--numeric-owner", *(f"--exclude={each}" for each in leave), "-cf", str(made), ".")
         made.rename(tar)
     return tar

@@ -70,17 +70,26 @@ def shrunk(images: np.ndarray, width: int) -> np.ndarray:
 
 
 class Augmented(keras.utils.PyDataset):
-    """Shuffled batches, mirrored and moved by a few pixels.
+    """Shuffled batches, mirrored, moved by a few pixels, with a square left out.
+
+    ``shift`` and ``cutout`` are meant for images of 32 pixels, and smaller ones get as much less. The square is of the
+    mean colour of all images; at the border it can be smaller.
 
     What an epoch looks like depends on the seed and its number alone, so a resumed training sees the same batches.
     An image is mirrored in every second epoch: two epochs show both sides of all images, a coin would not.
     """
 
-    def __init__(self, images: np.ndarray, targets: np.ndarray, *, batch_size: int, shift: int, seed: int) -> None:
+    def __init__(
+        self, images: np.ndarray, targets: np.ndarray, *, batch_size: int, shift: int, cutout: int, seed: int
+    ) -> None:
         super().__init__()
-        self.targets, self.batch_size, self.shift, self.seed = targets, batch_size, shift, seed
+        self.targets, self.batch_size, self.seed = targets, batch_size, seed
         self.images = images
-        self.padded = np.pad(images, ((0, 0), (shift, shift), (shift, shift), (0, 0)), mode="reflect")
+        shrink = images.shape[1] / 32
+        self.shift, self.cutout = round(shift * shrink), round(cutout * shrink)
+        self.mean = images.mean(axis=(0, 1, 2))
+        around = (self.shift, self.shift)
+        self.padded = np.pad(images, ((0, 0), around, around, (0, 0)), mode="reflect")
         self.mirrored_first = np.random.default_rng(seed).integers(0, 2, len(images))
         self.start(0)
 
@@ -90,6 +99,7 @@ class Augmented(keras.utils.PyDataset):
         self.order = generator.permutation(len(self.images))
         self.moves = generator.integers(0, 2 * self.shift + 1, (len(self.images), 2))
         self.mirror = (self.mirrored_first + epoch) % 2 == 1
+        self.cuts = generator.integers(0, self.images.shape[1], (len(self.images), 2)) - self.cutout // 2
 
     def __len__(self) -> int:
         """How many full batches there are; what remains is left to another epoch."""
@@ -102,8 +112,13 @@ class Augmented(keras.utils.PyDataset):
         rows = self.moves[chosen, :1] + np.arange(height)
         columns = self.moves[chosen, 1:] + np.arange(width)
         columns = np.where(self.mirror[chosen, None], columns[:, ::-1], columns)
-        images = self.padded[chosen[:, None, None], rows[:, :, None], columns[:, None, :]]
-        return images.astype("float32"), self.targets[chosen]
+        images = self.padded[chosen[:, None, None], rows[:, :, None], columns[:, None, :]].astype("float32")
+        if self.cutout:
+            down = np.arange(height) - self.cuts[chosen, :1]
+            right = np.arange(width) - self.cuts[chosen, 1:]
+            inside = ((down >= 0) & (down < self.cutout))[:, :, None] & ((right >= 0) & (right < self.cutout))[:, None, :]
+            images[inside] = self.mean
+        return images, self.targets[chosen]
 
 
 class StartEpoch(keras.callbacks.Callback):

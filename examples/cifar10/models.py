@@ -24,7 +24,9 @@ class Recipe:
         precision: Keras' dtype policy; mixed_bfloat16 is fast where the hardware multiplies it (GPU, TPU, AMX).
         small: Width of shrunk images, and the share of the epochs, the first ones, that uses them.
         whole: Width of the images of the other epochs, and of what the trained model makes of an image that it gets.
-        shift: By how many pixels images are moved at random.
+        shift: By how many pixels of a whole image images are moved at random.
+        cutout: Width of the square that is left out of each image at a random place, in pixels of a whole image; 0: none.
+        activation: What follows each convolution of the convolutional network.
         widths: Channels of the three blocks of the convolutional network; None: the article's network.
         peak: The highest learning rate.
     """
@@ -35,6 +37,8 @@ class Recipe:
     small: tuple[int, float] = (32, 0.0)
     whole: int = 32
     shift: int = 0
+    cutout: int = 0
+    activation: str = "relu"
     widths: tuple[int, int, int] | None = None
     peak: float = 0.001
 
@@ -45,12 +49,14 @@ RECIPES = {
         epochs=28,
         batch_size=512,
         precision="mixed_bfloat16",
-        small=(24, 0.43),
-        shift=2,
-        widths=(64, 256, 256),
-        peak=0.75,
+        small=(24, 0.58),
+        shift=3,
+        cutout=10,
+        activation="gelu",
+        widths=(96, 320, 320),
+        peak=0.65,
     ),
-    "fast": Recipe(epochs=3, batch_size=256, small=(16, 0.7), whole=24, shift=2, widths=(32, 64, 64), peak=0.4),
+    "fast": Recipe(epochs=3, batch_size=256, small=(16, 0.7), whole=24, shift=3, widths=(32, 64, 64), peak=0.4),
 }
 
 
@@ -87,14 +93,14 @@ def convolutional(images: np.ndarray, recipe: Recipe, *, steps: int, jit: bool |
     """
     inputs = keras.Input((None, None, 3))
     x = layers.Normalization(mean=MEAN, variance=VARIANCE)(inputs)
-    x = layers.Conv2D(24, 2, use_bias=False, activation="relu", trainable=False, name="whiten")(x)
+    x = layers.Conv2D(24, 2, use_bias=False, activation=recipe.activation, trainable=False, name="whiten")(x)
     for number, width in enumerate(recipe.widths or (), start=1):
         for half in ("a", "b"):
             x = layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"block{number}{half}")(x)
             if half == "a":
                 x = layers.MaxPooling2D()(x)
             x = layers.BatchNormalization(momentum=0.8, epsilon=1e-5, scale=False)(x)
-            x = layers.Activation("relu")(x)
+            x = layers.Activation(recipe.activation)(x)
     x = layers.GlobalMaxPooling2D()(x)
     x = layers.Dense(len(CLASSES), use_bias=False)(x)
     # Small logits keep the label-smoothed loss soft at the high learning rate.

@@ -154,7 +154,9 @@ def fit_convolutional(train: data.Split, recipe: models.Recipe, *, options: argp
     ):
         if begin == end:
             continue
-        batches = data.Augmented(images, targets, batch_size=recipe.batch_size, shift=recipe.shift, seed=options.seed)
+        batches = data.Augmented(
+            images, targets, batch_size=recipe.batch_size, shift=recipe.shift, cutout=recipe.cutout, seed=options.seed
+        )
         callbacks = [*stages.of(name), data.StartEpoch(batches), models.Lookahead(steps)]
         model.fit(batches, initial_epoch=begin, epochs=end, callbacks=callbacks, verbose=options.verbose)
         begin = end
