@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.engine import BASE
+from tests.engine import PYTHON
 
 PORT = 8080
 
@@ -94,7 +94,7 @@ FILES: Mapping[str, str] = {
         publish: {dockerfile: serving/Dockerfile}
         """,
     "serving/Dockerfile": f"""
-        FROM {BASE}
+        FROM {PYTHON}
         COPY serving/server.py /srv/server.py
         USER 65532
         EXPOSE {PORT}

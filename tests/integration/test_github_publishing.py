@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from tests import engine, registry_server, release_scene
+from tests import engine, registry_server, release_scene, shared_folder
 from tests.action_scene import Checkout
 from tests.github_server import GitHubServer, Repository
 from tests.github_server.mirror import mirror
@@ -72,41 +72,37 @@ class Place:
         return (self.checkout.temporary / "summary").read_text()
 
 
-@pytest.fixture(scope="module")
-def key(tmp_path_factory: pytest.TempPathFactory) -> str:
-    file = tmp_path_factory.mktemp("key") / "key.pem"
-    command = ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(file)]
-    subprocess.run(command, check=True, capture_output=True)
-    return file.read_text()
-
-
-@pytest.fixture(scope="module")
-def judged(tmp_path_factory: pytest.TempPathFactory, key: str) -> Scene:
-    """A repository whose only commit is judged; beside it its store, and a registry that has the layers of an image."""
+def _environ() -> dict[str, str]:
     with engine.connected():
         reached = engine.environ()
-    environ = {name: value for name, value in reached.items() if not name.startswith("GITHUB_")}
-    folder = tmp_path_factory.mktemp("judged")
+    return {name: value for name, value in reached.items() if not name.startswith("GITHUB_")}
+
+
+def _judge(folder: Path) -> None:
+    """A repository whose only commit is judged; beside it its store, a key, and a registry that has the layers of an image."""
+    environ = _environ()
     scene = release_scene.made(folder / "a job", environ)
     scene.judged()
     shutil.copytree(folder / "a job", folder / "another job", symlinks=True)
     other = Scene(folder / "another job" / scene.root.name, environ)
     other.git("tag", "v0.0.1")
-    (folder / "key.pem").write_text(key)
+    key = folder / "a job" / "key.pem"
+    command = ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(key)]
+    subprocess.run(command, check=True, capture_output=True)
     with registry_server.started(storage=folder / "a job" / "registry") as registry:
-        other.run("publish", "--image", f"{registry.name}/{NAME}", "--key", str(folder / "key.pem")).checked()
+        other.run("publish", "--image", f"{registry.name}/{NAME}", "--key", str(key)).checked()
     shutil.rmtree(folder / "a job" / "registry" / "docker" / "registry" / "v2" / "repositories" / NAME / "_manifests")
-    return scene
 
 
 @pytest.fixture
-def place(judged: Scene, tmp_path: Path, key: str) -> Iterator[Place]:
+def place(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Iterator[Place]:
     """A copy of that, on a runner."""
-    reached = judged.environ
-    shutil.copytree(judged.root.parent, tmp_path / "a job", symlinks=True)
+    reached = _environ()
+    shutil.copytree(shared_folder.made_once(tmp_path_factory, "judged", _judge) / "a job", tmp_path / "a job", symlinks=True)
     storage = tmp_path / "a job" / "registry"
     with GitHubServer() as github, registry_server.started(login=True, storage=storage) as registry:
-        scene = Scene(tmp_path / "a job" / judged.root.name, reached)
+        scene = Scene(tmp_path / "a job" / "repository", reached)
+        key = (tmp_path / "a job" / "key.pem").read_text()
         temporary = tmp_path / "runner temp"
         temporary.mkdir()
         environ = {

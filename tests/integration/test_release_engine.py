@@ -94,15 +94,6 @@ def engine() -> Iterator[Engine]:
         yield Tidy(found.client, found.secrets)
 
 
-@pytest.fixture(scope="module")
-def base_blobs(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Descriptor]:
-    """The base image's layers, as if they were in the registry: compressing them again would take most of the time."""
-    work = tmp_path_factory.mktemp("base")
-    engine.save(engines.BASE, work / "image.tar")
-    base, _ = layers.normalised(work / "image.tar", work, {}, base=engine.base(engines.BASE).diff_ids)
-    return {layer.diff_id: layer.descriptor for layer in base}
-
-
 @dataclass(frozen=True)
 class Workshop:
     """Does what a release does between the checkout and the push."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests import engine, registry_server, release_scene
+from tests import engine, registry_server, release_scene, shared_folder
 from tests.registry_server import Fault, Proxy, Registry
 from tests.release_scene import Done, Scene
 
@@ -68,20 +68,13 @@ class Place:
         self.proxy.faults.append(Fault(method, path, **what))
 
 
-@pytest.fixture(scope="module")
-def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("key") / "release.pem"
+def _release(folder: Path) -> None:
+    """A repository whose v0.9.0 is published and whose v1.0.0 is judged, its store, the registry's files, and the keys."""
+    key = folder / "release.pem"
     options = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    public = ["pkey", "-in", str(file), "-pubout", "-out", str(file.with_suffix(".pub"))]
-    for command in (["genpkey", *options, "-out", str(file)], public):
+    public = ["pkey", "-in", str(key), "-pubout", "-out", str(key.with_suffix(".pub"))]
+    for command in (["genpkey", *options, "-out", str(key)], public):
         subprocess.run(["openssl", *command], check=True, capture_output=True)
-    return file
-
-
-@pytest.fixture(scope="module")
-def released(tmp_path_factory: pytest.TempPathFactory, key: Path) -> Path:
-    """A folder with a repository whose v0.9.0 is published and whose v1.0.0 is judged, its store, and the registry's files."""
-    folder = tmp_path_factory.mktemp("released")
     with engine.connected():
         environ = engine.environ()
     with registry_server.started(storage=folder / "registry") as registry:
@@ -90,18 +83,16 @@ def released(tmp_path_factory: pytest.TempPathFactory, key: Path) -> Path:
         scene.run("publish", "--image", f"{registry.name}/{NAME}", "--key", str(key)).checked()
     scene.commit("Better words", {"README.md": "A tiny model.\n"})
     scene.tagged("1.0.0")
-    return folder
 
 
 @pytest.fixture
-def place(released: Path, tmp_path: Path, key: Path) -> Iterator[Place]:
+def place(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Iterator[Place]:
     """A copy of all that."""
-    shutil.copytree(released, tmp_path / "copy", symlinks=True)
-    with (
-        registry_server.started(login=True, storage=tmp_path / "copy" / "registry") as registry,
-        Proxy(registry.name) as proxy,
-    ):
-        yield Place(Scene(tmp_path / "copy" / "repository", {**engine.environ(), **registry.environ}), registry, proxy, key)
+    copy = tmp_path / "copy"
+    shutil.copytree(shared_folder.made_once(tmp_path_factory, "released", _release), copy, symlinks=True)
+    with registry_server.started(login=True, storage=copy / "registry") as registry, Proxy(registry.name) as proxy:
+        scene = Scene(copy / "repository", {**engine.environ(), **registry.environ})
+        yield Place(scene, registry, proxy, copy / "release.pem")
 
 
 def test_a_tag_becomes_an_image_with_its_evidence_and_once_more_changes_nothing(place: Place) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import shared_folder
 from tests.github_server import GitHubServer
 from tests.github_server import Repository as Remote
 from tests.github_server.mirror import mirror
@@ -231,8 +232,7 @@ def act(tmp_path_factory: pytest.TempPathFactory) -> Act:
     bash.write_text(BASH.format(bash=shutil.which("bash")))
     bash.chmod(0o755)
     # One tool cache, which is where `act` looks for it: jobs of one machine share it, also those of other workers of pytest.
-    machine = tmp_path_factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else tmp_path_factory.getbasetemp()
-    tools = machine / "tool cache"
+    tools = shared_folder.of_the_run(tmp_path_factory) / "tool cache"
     tools.mkdir(exist_ok=True)
     (home / "tool_cache").symlink_to(tools)
     environ = {
