@@ -7,6 +7,7 @@ import io
 import os
 from pathlib import Path
 
+import augmentation
 import keras
 import numpy as np
 
@@ -79,14 +80,11 @@ class Augmented(keras.utils.PyDataset):
     An image is mirrored in every second epoch: two epochs show both sides of all images, a coin would not.
     """
 
-    def __init__(
-        self, images: np.ndarray, targets: np.ndarray, *, batch_size: int, shift: int, cutout: int, seed: int
-    ) -> None:
+    def __init__(self, images: np.ndarray, targets: np.ndarray, *, batch_size: int, shift: int, cutout: int, seed: int) -> None:
         super().__init__()
         self.targets, self.batch_size, self.seed = targets, batch_size, seed
-        self.images = images
-        shrink = images.shape[1] / 32
-        self.shift, self.cutout = round(shift * shrink), round(cutout * shrink)
+        self.width = images.shape[1]
+        self.shift, self.cutout = (round(pixels * self.width / 32) for pixels in (shift, cutout))
         self.mean = images.mean(axis=(0, 1, 2))
         around = (self.shift, self.shift)
         self.padded = np.pad(images, ((0, 0), around, around, (0, 0)), mode="reflect")
@@ -96,28 +94,27 @@ class Augmented(keras.utils.PyDataset):
     def start(self, epoch: int) -> None:
         """Draw the order and the moves of an epoch."""
         generator = np.random.default_rng([self.seed, epoch])
-        self.order = generator.permutation(len(self.images))
-        self.moves = generator.integers(0, 2 * self.shift + 1, (len(self.images), 2))
+        self.order = generator.permutation(len(self.targets))
+        self.moves = generator.integers(0, 2 * self.shift + 1, (len(self.targets), 2))
         self.mirror = (self.mirrored_first + epoch) % 2 == 1
-        self.cuts = generator.integers(0, self.images.shape[1], (len(self.images), 2)) - self.cutout // 2
+        self.cuts = generator.integers(0, self.width, (len(self.targets), 2)) - self.cutout // 2
 
     def __len__(self) -> int:
         """How many full batches there are; what remains is left to another epoch."""
-        return max(1, len(self.images) // self.batch_size)
+        return max(1, len(self.targets) // self.batch_size)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """One batch."""
         chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
-        height, width = self.images.shape[1:3]
-        rows = self.moves[chosen, :1] + np.arange(height)
-        columns = self.moves[chosen, 1:] + np.arange(width)
-        columns = np.where(self.mirror[chosen, None], columns[:, ::-1], columns)
-        images = self.padded[chosen[:, None, None], rows[:, :, None], columns[:, None, :]].astype("float32")
-        if self.cutout:
-            down = np.arange(height) - self.cuts[chosen, :1]
-            right = np.arange(width) - self.cuts[chosen, 1:]
-            inside = ((down >= 0) & (down < self.cutout))[:, :, None] & ((right >= 0) & (right < self.cutout))[:, None, :]
-            images[inside] = self.mean
+        images = augmentation.varied(
+            self.padded[chosen],
+            self.width,
+            moves=self.moves[chosen],
+            mirrored=self.mirror[chosen],
+            cuts=self.cuts[chosen],
+            cutout=self.cutout,
+            fill=self.mean,
+        )
         return images, self.targets[chosen]
 
 
