@@ -182,7 +182,7 @@ from metricgate.train import command
 from metricgate.train.console import Console
 
 console = Console(output=sys.stdout.buffer, progress=sys.stderr)
-line = "trap 'sleep 0.1; echo saved > state; exit' TERM; echo ready; while true; do sleep 0.01; done"
+line = "trap 'sleep 0.1; echo saved > state; exit' TERM; echo ready; sleep 1000 & wait"
 
 def train(seed):
     folder = Path(str(seed))
@@ -210,6 +210,43 @@ print("all")
             "all",
         ]
         assert [(folder / str(seed) / "state").exists() for seed in range(3)] == [True, True, False]
+
+    def test_also_where_the_main_thread_waits_and_does_not_notice(self, folder: Path) -> None:
+        program = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from metricgate.train import command
+from metricgate.train.console import Console
+
+console = Console(output=sys.stdout.buffer, progress=sys.stderr)
+line = "trap 'echo saved > state; exit' TERM; echo ready; sleep 1000 & wait"
+done = threading.Lock()
+
+def train():
+    work = command.Command(line, "training of seed 0", Path(), os.environ, log=Path("log"), timeout_s=60)
+    try:
+        command.run(work, console=console)
+    except command.CommandError as error:
+        print(error.summary, error.kind, flush=True)
+    done.release()
+
+def take_the_signal():
+    while not Path("go").exists():
+        time.sleep(0.01)
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+done.acquire()
+with command.signals():
+    for work in (train, take_the_signal):
+        threading.Thread(target=work).start()
+    done.acquire()
+"""
+        with started(program, folder) as parent:
+            said(parent, "ready")
+            (folder / "go").touch()
+            out, _ = parent.communicate(timeout=60)
+        assert out.splitlines() == ["the training of seed 0 was stopped by SIGTERM cancelled"]
+        assert (folder / "state").exists()
 
     @pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 7)])
     def test_before_anything_runs(self, sent: signal.Signals, status: int, folder: Path) -> None:
