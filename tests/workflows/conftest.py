@@ -314,15 +314,22 @@ MODEL = {
 @pytest.fixture
 def repository(tmp_path: Path) -> Iterator[Callable[[str], Repository]]:
     """Makes the scratch repository with a workflow."""
-
-    def make(workflow: str) -> Repository:
-        root = tmp_path / "a model's repository"
-        root.mkdir()
-        made = Repository(root, github, github.repository(REMOTE.removeprefix("https://github.com/")))
-        made.git("init", "--quiet", "--initial-branch", "main")
-        made.git("remote", "add", "origin", REMOTE)
-        made.commit("A model", {**MODEL, ".github/workflows/model.yml": workflow})
-        return made
-
     with GitHubServer() as github:
-        yield make
+        yield lambda workflow: _scratch(tmp_path, github, workflow)
+
+
+@pytest.fixture(scope="module")
+def repository_of_the_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Repository]]:
+    """The same, for tests that leave one another what they find."""
+    with GitHubServer() as github:
+        yield lambda workflow: _scratch(tmp_path_factory.mktemp("repository"), github, workflow)
+
+
+def _scratch(folder: Path, github: GitHubServer, workflow: str) -> Repository:
+    root = folder / "a model's repository"
+    root.mkdir()
+    made = Repository(root, github, github.repository(REMOTE.removeprefix("https://github.com/")))
+    made.git("init", "--quiet", "--initial-branch", "main")
+    made.git("remote", "add", "origin", REMOTE)
+    made.commit("A model", {**MODEL, ".github/workflows/model.yml": workflow})
+    return made
