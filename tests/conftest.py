@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import gc
 import importlib.util
-import itertools
 import os
 import shutil
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -50,38 +49,15 @@ _LEFT_OUT = pytest.StashKey[dict[str, int]]()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out, and say so, what this machine can't run; the project's own CI runs everything. And put them in order."""
-    if not os.environ.get("METRICGATE_ALL_TESTS"):
-        _leave_out(config, items)
-    if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
-        items[:] = _dealt(items, int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
-
-
-def _leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out, and say so, what this machine can't run; the project's own CI runs everything."""
+    if os.environ.get("METRICGATE_ALL_TESTS"):
+        return
     lacking = [mark for mark, (is_here, _) in _NEEDS.items() if not is_here()]
     left = [item for item in items if any(item.get_closest_marker(mark) for mark in lacking)]
     if left:
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if item not in left]
         config.stash[_LEFT_OUT] = {mark: sum(item.get_closest_marker(mark) is not None for item in left) for mark in lacking}
-
-
-def _dealt(items: Sequence[pytest.Item], workers: int) -> list[pytest.Item]:
-    """Every worker begins with an equal part, and takes from the end of another's once it has done its own.
-
-    So each gets modules with slow tests first and small ones to end with: all end at the same time, and what a module has set
-    up is seldom needed by two.
-    """
-    modules = [list(tests) for _, tests in itertools.groupby(items, key=lambda item: item.location[0])]
-    slow = [tests for tests in modules if any(test.get_closest_marker("slow") for test in tests)]
-    small = [test for tests in modules if tests not in slow for test in tests]
-    dealt: list[pytest.Item] = []
-    for worker in range(workers):
-        dealt += itertools.chain(*slow[worker::workers])
-        room = max(0, len(items) * (worker + 1) // workers - len(dealt))
-        dealt += small[:room]
-        small = small[room:]
-    return dealt + small
 
 
 def pytest_collection_finish() -> None:
