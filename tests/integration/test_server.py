@@ -300,6 +300,6 @@ def test_a_running_server_has_read_nothing_of_what_the_image_leaves_out(models: 
     assert [path for path in left_out if str(path) in mapped] == []
     files = re.findall(r"^# (?:code object|extension module).* from '(.+)'$|^# .+ matches (.+)$", said, flags=re.MULTILINE)
     imported = {Path(one or other) for one, other in files if (one or other).startswith(str(packages))}
-    assert packages / "kserve" / "__init__.py" in imported
+    assert {".py", ".so"} <= {path.suffix for path in imported}
     gone = {path for path in left_out if path.name != "_distutils_hack"}  # pip's own environment starts with that
     assert [path for path in imported if not gone.isdisjoint({path, *path.parents})] == []

@@ -213,7 +213,7 @@ print("all")
 
     def test_also_where_the_main_thread_waits_and_does_not_notice(self, folder: Path) -> None:
         program = """
-import os, signal, sys, threading, time
+import os, signal, sys, threading
 from pathlib import Path
 from metricgate.train import command
 from metricgate.train.console import Console
@@ -231,8 +231,7 @@ def train():
     done.release()
 
 def take_the_signal():
-    while not Path("go").exists():
-        time.sleep(0.01)
+    Path("go").read_text()
     signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
 
 done.acquire()
@@ -241,9 +240,10 @@ with command.signals():
         threading.Thread(target=work).start()
     done.acquire()
 """
+        os.mkfifo(folder / "go")
         with started(program, folder) as parent:
             said(parent, "ready")
-            (folder / "go").touch()
+            (folder / "go").write_text("now")
             out, _ = parent.communicate(timeout=60)
         assert out.splitlines() == ["the training of seed 0 was stopped by SIGTERM cancelled"]
         assert (folder / "state").exists()

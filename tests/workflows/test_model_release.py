@@ -91,9 +91,13 @@ def place(
         scratch = repository_of_the_module(
             init.workflow().replace("      config: metricgate.yaml\n", "      keep-model: true\n")
         )
-        policy = release_scene.FILES["metricgate.yaml"].replace(
-            "{store: ../store, models: ../models}", f"{{models: '{folder / 'models'}'}}"
-        )
+        policy = release_scene.FILES["metricgate.yaml"]
+        for old, new in (
+            ("{store: ../store, models: ../models}", f"{{models: '{folder / 'models'}'}}"),
+            ("{run: python3 train.py}", "{run: python3 train.py, seeds: [0, 1, 2]}"),
+        ):
+            assert old in policy
+            policy = policy.replace(old, new)
         workflow = RELEASE.replace("@IMAGE@", image)
         files = {**release_scene.FILES, "metricgate.yaml": policy, ".github/workflows/release.yml": workflow}
         scratch.commit("A model with a server", files)
@@ -135,4 +139,4 @@ def test_a_tag_on_a_commit_without_a_verdict_is_refused_with_its_reason_and_noth
 
 
 def test_a_push_leaves_its_models_as_an_artifact_where_that_is_wanted(place: Place) -> None:
-    assert [name for name in place.kept if name.endswith("/model")] == ["model-weights/seed-0/model"]
+    assert [name for name in place.kept if name.endswith("/model")] == [f"model-weights/seed-{seed}/model" for seed in range(3)]

@@ -60,12 +60,14 @@ def passed_on() -> Iterator[None]:
 
 @contextmanager
 def _heard() -> Iterator[None]:
-    """Have signals passed on by a thread of their own.
+    """Have signals passed on by a thread of its own.
 
     Handlers written in Python wait until the main thread does something, and while that waits for a lock, it may not for hours:
     the kernel may have given the signal to another thread, or just before the wait began. The file descriptor is written to
     at once (https://docs.python.org/3/library/signal.html#signal.set_wakeup_fd).
     """
+    global _passed, _known  # noqa: PLW0603 - the thread that writes the first is not there yet
+    _passed = _known = 0
     end, wakeup = socket.socketpair()
     with end, wakeup:
         wakeup.setblocking(False)
