@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -18,6 +19,11 @@ from metricgate.config import Config
 from metricgate.errors import ConfigError, ExitCode, InputError, StageError, UsageError
 from metricgate.run import RunRecord
 from metricgate.train import CommandError, digest
+from metricgate.train.command import Usage
+from metricgate.train.known import Known
+from metricgate.train.model import ModelPath
+from metricgate.train.one_run import OneRun
+from metricgate.train.run_folder import RunFolder
 
 NOON = datetime(2026, 1, 2, 12, 0, tzinfo=timezone.utc)
 TRAINER = """\
@@ -332,6 +338,23 @@ pathlib.Path(os.environ["METRICGATE_MODEL"]).write_text(f"weights of seed {seed}
         assert [(folder / "model").read_text() for folder in folders] == ["weights of seed 0", "weights of seed 1"]
         assert [record(folder).seed for folder in folders] == [0, 1]
         assert not (root / "runs" / ".models").exists()
+
+    def test_one_may_begin_just_when_another_one_ends(self, root: Path) -> None:
+        config = configured()
+        known = Known(config=config, root=root, environ={}, fetched=None).look()
+        used = Usage(wall_s=1.0, cpu_s=1.0, peak_memory_bytes=1)
+
+        def one(seed: int) -> str:
+            folder = RunFolder.of(root / "runs", seed=seed)
+            folder.make()
+            shared = ModelPath.of("outputs/model.bin", root=root)
+            run = OneRun.begin(config, folder, shared=shared, private=True, checkpoints=root, started=NOON)
+            assert run.model is not None
+            run.model.path.write_text(f"weights of seed {seed}")
+            return (run.end(used, gpu=None, known=known, commit=None).path / "model").read_text()
+
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            assert list(pool.map(one, range(200))) == [f"weights of seed {seed}" for seed in range(200)]
 
     def test_one_that_fails_leaves_the_others_and_is_named(self, root: Path) -> None:
         (root / "train.py").write_text(TRAINER + "assert seed != '1', 'wrong shape'\n")

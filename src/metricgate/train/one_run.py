@@ -167,10 +167,19 @@ class OneRun:
         result = model.keep(self.folder.path, before=self.before if trained else None)
         if self.private:
             model.remove()
-            for parent in (model.path.parent, model.path.parent.parent):
-                if not any(parent.iterdir()):
-                    parent.rmdir()
+            if not any(model.path.parent.iterdir()):
+                model.path.parent.rmdir()
         return result
+
+
+def tidy(run_dir: Path) -> None:
+    """Remove the folder that held the places of trainings at the same time, once all have ended.
+
+    Not before: where one ends, another one may just be making a place there.
+    """
+    places = run_dir / _MODELS
+    if places.exists() and not any(places.iterdir()):  # of one that failed, what it left stays
+        places.rmdir()
 
 
 def keras_variables(train: Train) -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from metricgate.config import Config
 from metricgate.errors import MetricgateError, StageError, UsageError
-from metricgate.train import checkpoints, command, retrying, run_folder
+from metricgate.train import checkpoints, command, one_run, retrying, run_folder
 from metricgate.train.checkpoints import Shelf, Unfinished
 from metricgate.train.console import Console
 from metricgate.train.gpu.claims import Claim
@@ -204,6 +204,7 @@ class Trainer:
                     free.append(mine)
 
             futures = {seed: pool.submit(one, seed) for seed in self.seeds}
+        one_run.tidy(self.run_dir)
         yield from whole({seed: _outcome(future) for seed, future in futures.items()})
 
 
