@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.command is None:
         parser.print_help()
         return ExitCode.USAGE
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+        # Who started metricgate may not care for its children; it is then not told how git or a training ended.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     return guarded(_COMMANDS[given.command], given)
 
 

@@ -90,7 +90,7 @@ def test_an_image_serves_its_model_as_nobody_on_a_read_only_disk_and_stops_when_
             assert answer["predictions"][0] == pytest.approx(answers["one"][0], abs=1e-6)
         status, answer = _ask(container, "/v1/models/digits:predict", {"instances": "x"})
         assert (status, "no list" in answer["error"]) == (400, True)
-        users = {process[0] for process in container.handle.top()["Processes"]}  # the server's, and a health check's now and then
+        users = {process[0] for process in container.handle.top()["Processes"]}  # now and then a health check is one
         assert users in ({"65532"}, {"nobody"})
         code, seconds = container.stop()
         assert (code, seconds < 5) == (0, True)

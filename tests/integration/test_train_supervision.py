@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -453,6 +454,27 @@ class TestRepository:
         assert error.fix.startswith("it is src/my_features.py of the repository")
 
 
+class TestExitCode:
+    """A parent that ignores SIGCHLD hands that on, and then no process is told how its children ended."""
+
+    def test_is_asked_for_even_if_whoever_started_metricgate_did_not_care(self, folder: Path) -> None:
+        (folder / "metricgate.yaml").write_text("train: {run: exit 3}\nmetrics: {accuracy: {direction: higher}}\n")
+        program = "import os, sys; from signal import *; signal(SIGCHLD, SIG_IGN); os.execv(sys.executable, sys.argv[1:])"
+        metricgate = [sys.executable, "-m", "metricgate", "train", "--seeds", "0"]
+        ended = subprocess.run(
+            [sys.executable, "-c", program, *metricgate], cwd=folder, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert (ended.returncode, "exit code 3" in ended.stderr) == (ExitCode.STAGE_FAILED, True), ended.stderr
+
+    def test_that_nobody_can_know_is_an_error(self, work: Command) -> None:
+        before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        try:
+            with pytest.raises(StageError, match="has ended, and nobody knows how"):
+                command.run(work, console=console())
+        finally:
+            signal.signal(signal.SIGCHLD, before)
+
+
 class TestRetries:
     def test_wait_longer_each_time_and_say_so(self, work: Command) -> None:
         line = 'echo x >> attempts; [ "$(wc -l < attempts)" -ge 3 ] || kill -9 $$; echo done'
@@ -568,6 +590,13 @@ class TestSeveralAtOnce:
             assert own.stdin
             own.stdin.close()
             assert own.wait(timeout=60) == 5
+
+    def test_collect_no_command_of_another_one_that_ends_at_once(self, work: Command) -> None:
+        def train(number: int) -> None:
+            command.run(dataclasses.replace(work, progress=None, log=work.log.with_name(f"{number}.log")), console=console())
+
+        with command.signals(), ThreadPoolExecutor(max_workers=8) as pool:
+            list(pool.map(train, range(100)))
 
     def test_leave_a_child_alone_that_is_hardly_older(self, work: Command) -> None:
         """The clock of the process table has ticks of 10 ms, so that both may have started in one."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from metricgate.train import process_group
@@ -22,6 +23,7 @@ _lock = threading.Lock()
 _running = 0
 _was_on = False
 _awaited: set[int] = set()
+_starting = threading.Lock()  # what has started and is not awaited yet would be taken for an orphan
 _older: frozenset[tuple[int, int]] = frozenset()  # children from before, by number and start
 
 
@@ -55,14 +57,17 @@ def is_sure(child: process_group.Process) -> bool:
     return _running == 1 and (child.pid, child.started) not in _older
 
 
-@contextmanager
-def awaited(pid: int) -> Iterator[None]:
-    """Leave a process to whoever started it and waits for it."""
-    _awaited.add(pid)
-    try:
-        yield
-    finally:
-        _awaited.discard(pid)
+def start(begin: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+    """Start a process that whoever starts it waits for, and says so to ``forget`` afterwards."""
+    with _starting:
+        process = begin()
+        _awaited.add(process.pid)
+    return process
+
+
+def forget(process: subprocess.Popen[bytes]) -> None:
+    """Nobody waits for a process any more."""
+    _awaited.discard(process.pid)
 
 
 def collect() -> None:
@@ -74,12 +79,13 @@ def collect() -> None:
     if not _running:
         return
     here, session = os.getpid(), os.getsid(0)
-    for one in process_group.processes().values():
-        if one.parent != here or one.state != "Z" or one.session == session:
-            continue
-        if one.pid not in _awaited and (one.pid, one.started) not in _older:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(one.pid, os.WNOHANG)
+    with _starting:
+        for one in process_group.processes().values():
+            if one.parent != here or one.state != "Z" or one.session == session:
+                continue
+            if one.pid not in _awaited and (one.pid, one.started) not in _older:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(one.pid, os.WNOHANG)
 
 
 def _is_on() -> bool:

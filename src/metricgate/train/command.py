@@ -176,35 +176,34 @@ def run(command: Command, *, console: Console, meter: Meter | None = None, watch
         console.group(title),
         Output(command.log, console=console) as output,
         _guard(bash, command, output, grace_s) as guard,
-        adoption.awaited(guard.pid),
     ):
         started = time.monotonic()
         process, tree = _start(bash, command, output, guard)
-        with adoption.awaited(process.pid):
-            output.begin()
-            watching = Watch(
-                Limits(command.label, command.timeout_s, command.stall_s, grace_s),
-                tree,
-                began=started - command.spent_s,
-                console=console,
-                output=output,
-                guard=guard,
-                read=lambda: progress.read(command.progress) if command.progress else None,
-                show=meter.now if meter else lambda: "",
-                objection=watch,
-            )
-            threading.Thread(target=_wait, args=(process, events), daemon=True).start()
-            try:
-                if meter:
-                    meter.start(process.pid)
-                exited = watching.until_exit(events)
-                process_group.end(tree, grace_s=watching.grace_left_s)
-            except BaseException:
-                process_group.kill(tree)
-                raise
-            finally:
-                if meter:
-                    meter.stop()
+        output.begin()
+        watching = Watch(
+            Limits(command.label, command.timeout_s, command.stall_s, grace_s),
+            tree,
+            began=started - command.spent_s,
+            console=console,
+            output=output,
+            guard=guard,
+            read=lambda: progress.read(command.progress) if command.progress else None,
+            show=meter.now if meter else lambda: "",
+            objection=watch,
+        )
+        threading.Thread(target=_wait, args=(process, events), daemon=True).start()
+        try:
+            if meter:
+                meter.start(process.pid)
+            exited = watching.until_exit(events)
+            process_group.end(tree, grace_s=watching.grace_left_s)
+        except BaseException:
+            process_group.kill(tree)
+            raise
+        finally:
+            adoption.forget(process)
+            if meter:
+                meter.stop()
     usage = Usage(time.monotonic() - started, exited.cpu_s, exited.peak_memory_bytes)
     if watching.ended or exited.status:
         raise _failure(command, watching, output, status=exited.status, usage=usage, grace_s=grace_s)
@@ -236,14 +235,16 @@ def _start(bash: str, command: Command, output: Output, guard: Guard) -> tuple[s
     marker = f"{outer}/{guard.id}" if outer else guard.id
     process = _unless_refused(
         command,
-        lambda: subprocess.Popen(  # noqa: S603 - running the user's command is what this is for
-            [bash, *BASH_OPTIONS, command.line],
-            cwd=command.cwd,
-            env={**command.environ, process_group.MARKER: marker},
-            stdin=subprocess.DEVNULL,
-            stdout=output.write_end,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
+        lambda: adoption.start(
+            lambda: subprocess.Popen(  # noqa: S603 - running the user's command is what this is for
+                [bash, *BASH_OPTIONS, command.line],
+                cwd=command.cwd,
+                env={**command.environ, process_group.MARKER: marker},
+                stdin=subprocess.DEVNULL,
+                stdout=output.write_end,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         ),
     )
     guard.watch(process.pid)
@@ -252,7 +253,12 @@ def _start(bash: str, command: Command, output: Output, guard: Guard) -> tuple[s
 
 
 def _wait(process: subprocess.Popen[bytes], events: queue.SimpleQueue[Any]) -> None:
-    _, status, used = os.wait4(process.pid, 0)
+    try:
+        _, status, used = os.wait4(process.pid, 0)
+    except ChildProcessError as error:
+        process.poll()  # which takes that as its end
+        events.put(error)
+        return
     process.returncode = os.waitstatus_to_exitcode(status)
     unit = 1 if os.uname().sysname == "Darwin" else 1024
     events.put(Exited(process.returncode, used.ru_utime + used.ru_stime, used.ru_maxrss * unit))

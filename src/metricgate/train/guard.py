@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
-from metricgate.train import process_group
+from metricgate.train import adoption, process_group
 
 # Words come as lines: "leader 123", "told", "ended". Signals are not for the guard: a Ctrl-C must not end it first.
 _SCRIPT = """
@@ -57,26 +57,23 @@ class Guard:
         read_end, self._write_end = os.pipe()
         arguments = [sys.executable, process_group.__file__, command_id, str(grace_s), str(output), str(log)]
         try:
-            self._process = subprocess.Popen(  # noqa: S603 - a constant script
-                ["/bin/sh" if os.access("/bin/sh", os.X_OK) else shell, "-c", _SCRIPT, "metricgate-guard", *arguments],
-                stdin=read_end,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=(output,),
-                # Not of the command, and yet of the command that this metricgate may be part of.
-                env={"PATH": environ.get("PATH", os.defpath), process_group.MARKER: f"{outer}/guard" if outer else "guard"},
-                start_new_session=True,
+            self._process = adoption.start(
+                lambda: subprocess.Popen(  # noqa: S603 - a constant script
+                    ["/bin/sh" if os.access("/bin/sh", os.X_OK) else shell, "-c", _SCRIPT, "metricgate-guard", *arguments],
+                    stdin=read_end,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    pass_fds=(output,),
+                    # Not of the command, and yet of the command that this metricgate may be part of.
+                    env={"PATH": environ.get("PATH", os.defpath), process_group.MARKER: f"{outer}/guard" if outer else "guard"},
+                    start_new_session=True,
+                )
             )
         except BaseException:
             os.close(self._write_end)
             raise
         finally:
             os.close(read_end)
-
-    @property
-    def pid(self) -> int:
-        """Its process."""
-        return self._process.pid
 
     def __enter__(self) -> Guard:
         return self
@@ -85,6 +82,7 @@ class Guard:
         self._say("ended")
         os.close(self._write_end)
         self._process.wait()
+        adoption.forget(self._process)
 
     def watch(self, leader: int) -> None:
         """Say which process it is that the command started with."""

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from metricgate.errors import StageError
 from metricgate.train import process_group
 from metricgate.train import progress as progresses
 from metricgate.train.console import Console, duration
@@ -130,8 +131,12 @@ class Watch:
         """What the control group may use."""
         return self._counters.limit_bytes
 
-    def until_exit(self, events: queue.SimpleQueue[Exited | Received]) -> Exited:
-        """Wait until the command's first process has ended."""
+    def until_exit(self, events: queue.SimpleQueue[Exited | Received | ChildProcessError]) -> Exited:
+        """Wait until the command's first process has ended.
+
+        Raises:
+            StageError: It has, and the system can't say how.
+        """
         look_s = _LOOK_S if self._objection is None else _CLOSE_LOOK_S
         if self._limits.stall_s is not None:
             look_s = min(look_s, self._limits.stall_s / 4)
@@ -155,6 +160,12 @@ class Watch:
             if isinstance(event, Exited):
                 self._look(time.monotonic(), is_over=True)
                 return event
+            if isinstance(event, ChildProcessError):
+                raise StageError(
+                    f"the {self._limits.label} has ended, and nobody knows how: its exit code was lost",
+                    expected="a process that may wait for the commands that it starts",
+                    fix="do not ignore SIGCHLD in the program that calls metricgate, nor wait there for any child at all",
+                )
             if event.nth > self._nth:
                 self._nth = event.nth
                 self._pass_on(event.number)
