@@ -14,6 +14,11 @@ help:  ## list the commands
 demo: $(VENV)/.demo  ## train, compare and judge a small real model: three minutes, no network once installed
 	@$(BIN)/metricgate demo
 
+# As many processes as processors: threads of theirs would only wait for one another.
+test test-fast: export OMP_NUM_THREADS = 1
+test test-fast: export TF_NUM_INTRAOP_THREADS = 1
+test test-fast: export TF_NUM_INTEROP_THREADS = 1
+
 test: $(VENV)/.dev  ## all tests
 	$(BIN)/pytest -n auto --dist worksteal
 

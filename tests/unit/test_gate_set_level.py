@@ -159,7 +159,7 @@ class TestOutcomes:
     def test_a_model_that_is_much_worse_fails_and_its_equal_passes(
         self, folder: Folder, metric: Mapping[str, Any], limit: object, runs: int
     ) -> None:
-        model = Model(n=3_000)
+        model = Model(n=1_500)
         policy = config({"max_regression": limit}, **metric)
         baseline = [folder.run(model.predictions(noise=0.2)) for _ in range(runs)]
         equal = [folder.run(model.predictions(noise=0.2)) for _ in range(runs)]
