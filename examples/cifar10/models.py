@@ -46,10 +46,10 @@ class Recipe:
 RECIPES = {
     "article": Recipe(epochs=10, batch_size=64),
     "strong": Recipe(
-        epochs=28,
+        epochs=50,
         batch_size=512,
         precision="mixed_bfloat16",
-        small=(24, 0.58),
+        small=(24, 0.64),
         shift=3,
         cutout=10,
         activation="gelu",
