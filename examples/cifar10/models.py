@@ -126,9 +126,10 @@ def convolutional(images: np.ndarray, recipe: Recipe, *, steps: int, jit: bool |
 def averaged(network: keras.Model, *, width: int = 32) -> keras.Model:
     """A model that gives the probabilities of the mean logits over six views of an image: two sides, three places.
 
-    It takes images of 32 pixels, and shrinks them to ``width`` itself.
+    It takes images of 32 pixels, and shrinks them to ``width`` itself. It computes in float32, however it was trained: an
+    answer in bfloat16 has three digits, and two classes may well agree in them.
     """
-    network = keras.Model(network.inputs[0], network.outputs[0])  # the same layers without what training needs
+    network = _in_full_precision(network)
     inputs = keras.Input((32, 32, 3))
     padded = ops.pad(inputs, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
     moved = [inputs, padded[:, :32, :32, :], padded[:, 2:, 2:, :]]
@@ -201,6 +202,17 @@ def whitening_kernel(images: np.ndarray) -> np.ndarray:
     values, vectors = np.linalg.eigh(patches.T @ patches / len(patches))
     kernel = (vectors / np.sqrt(values + 5e-4)).reshape(2, 2, 3, 12)
     return np.concatenate([kernel, -kernel], axis=-1).astype("float32")
+
+
+def _in_full_precision(network: keras.Model) -> keras.Model:
+    """The same layers and weights, without what training needs; weights are float32 in mixed precision too."""
+
+    def copied(layer: keras.layers.Layer) -> keras.layers.Layer:
+        return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+
+    copy = keras.models.clone_model(network, clone_function=copied)
+    copy.set_weights(network.get_weights())
+    return copy
 
 
 def _near_identity(kernel: np.ndarray) -> np.ndarray:
