@@ -212,7 +212,7 @@ def _in_full_precision(network: keras.Model) -> keras.Model:
 
     copy = keras.models.clone_model(network, clone_function=copied)
     copy.set_weights(network.get_weights())
-    return copy
+    return keras.Model(copy.inputs[0], copy.outputs[0])
 
 
 def _near_identity(kernel: np.ndarray) -> np.ndarray:

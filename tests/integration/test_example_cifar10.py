@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,8 @@ def test_a_short_training_writes_what_the_contract_asks_for(model: str, environm
     code, output, messages = run("train.py", "--model", model, "--epochs", "2", environment=environment)
     assert code == 0, messages
     assert "seed 3" in output
-    assert (tmp_path / "out" / "model.keras").is_file()
+    with zipfile.ZipFile(tmp_path / "out" / "model.keras") as saved:
+        assert b"bfloat16" not in saved.read("config.json")  # whatever it was trained in
     assert list((tmp_path / "checkpoints").iterdir()) == []
 
     code, _, messages = run("evaluate.py", environment=environment)
@@ -111,7 +113,8 @@ def test_a_killed_training_goes_on_after_what_was_finished(environment: Environm
     assert code == 0, messages
     epochs = [line for line in output.splitlines() if line.startswith("Epoch ")]
     assert epochs in (["Epoch 3/3"], [])  # it may have been finished between its announcement and the signal
-    assert (tmp_path / "out" / "model.keras").is_file()
+    with zipfile.ZipFile(tmp_path / "out" / "model.keras") as saved:
+        assert b"bfloat16" not in saved.read("config.json")  # whatever it was trained in
 
 
 def test_a_missing_folder_is_explained(tmp_path: Path) -> None:
