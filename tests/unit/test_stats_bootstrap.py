@@ -341,9 +341,9 @@ class TestErrorRates:
         ("n", "positive", "worse"), [(60, 0.5, 0.2), (200, 0.5, 0.1), (200, 0.1, 0.1), (1_000, 0.05, 0.02)]
     )
     def test_a_healthy_candidate_is_seldom_called_worse(self, n: int, positive: float, worse: float) -> None:
-        """One-sided 5% over 400 pairs of equally good models; what is undecidable blocks nobody."""
+        """One-sided 5% over 800 pairs of equally good models; what is undecidable blocks nobody."""
         rng = np.random.default_rng(7)
-        trials = 400
+        trials = 800
         rejected = {"less": 0, "greater": 0}
         for _ in range(trials):
             truth = (rng.random(n) < positive).astype(float)
