@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests import command_server
 from tests.engine import PYTHON
 
 PORT = 8080
@@ -141,17 +142,9 @@ class Scene:
 
     def run(self, *arguments: str, **more: str) -> Done:
         """Run metricgate in a process of its own."""
-        done = subprocess.run(
-            [sys.executable, "-m", "metricgate", *arguments],
-            cwd=self.root,
-            env={**self.environ, **more},
-            capture_output=True,
-            text=True,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-        sys.stderr.write(done.stderr)  # pytest shows it when a test fails
-        return Done(done.returncode, done.stdout, done.stderr)
+        done = command_server.run(arguments, cwd=self.root, environ={**self.environ, **more})
+        sys.stderr.write(done.told)  # pytest shows it when a test fails
+        return Done(done.code, done.output, done.told)
 
     def judged(self) -> str:
         """Train what is checked out, judge it, and record both; the commit."""
