@@ -13,8 +13,9 @@ _BREAK = "\u200b"  # a zero-width space: GitHub looks for mentions, references a
 
 def text(value: str, *, limit: int = MAX_LENGTH) -> str:
     """One line without control, bidirectional or invisible characters, cut to ``limit`` characters."""
-    shown = "".join(" " if char.isspace() else char for char in value if char.isspace() or _visible(char))
-    shown = " ".join(shown.split())
+    if not value.isprintable():  # most texts are, and are not looked at letter by letter
+        value = "".join(" " if char.isspace() else char for char in value if char.isspace() or _visible(char))
+    shown = " ".join(value.split())
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
