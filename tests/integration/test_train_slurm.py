@@ -222,8 +222,7 @@ def test_a_node_that_dies_is_said_and_a_retry_on_another_helps(cluster: Cluster,
         assert "training of seed 0 starts again in 0.1s (retry 1 of 1, METRICGATE_CHECKPOINT_DIR is kept)" in shown.text
         assert handed_over(cluster, work) == 2
     finally:
-        cluster.start(NODES[0])
-        cluster.run("scontrol", "update", f"nodename={NODES[0]}", "state=resume")
+        cluster.start(NODES[0])  # whatever it was down for: with ReturnToService=2 it comes back when it has registered
         cluster.wait_until("idle", "sinfo", "--noheader", f"--nodes={NODES[0]}", "--format=%T")
 
 
