@@ -57,6 +57,10 @@ class Registry:
         hexadecimal = digest.partition(":")[2]
         return self.storage / "docker/registry/v2/blobs/sha256" / hexadecimal[:2] / hexadecimal / "data"
 
+    def forget(self) -> None:
+        """Remove all that it holds: it keeps nothing but files, and is as new."""
+        shutil.rmtree(self.storage / "docker", ignore_errors=True)
+
     def unfinished(self, repository: str) -> list[int]:
         """How many bytes it has of each upload that was begun and is neither ended nor dropped."""
         folder = self.storage / "docker/registry/v2/repositories" / repository / "_uploads"

@@ -87,10 +87,17 @@ class Place:
         return self.client(**patience).push_blob(blob(content), pieces(content))
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[registry_server.Registry]:
+    with registry_server.started() as registry:
+        yield registry
+
+
 @pytest.fixture
-def place() -> Iterator[Place]:
-    with registry_server.started() as registry, Proxy(registry.name) as proxy:
-        yield Place(registry, proxy)
+def place(server: registry_server.Registry) -> Iterator[Place]:
+    server.forget()
+    with Proxy(server.name) as proxy:
+        yield Place(server, proxy)
 
 
 @pytest.fixture
