@@ -1,7 +1,7 @@
 """metricgate as a command, by the hundred: each a process of its own, forked from one that has imported all of it.
 
-Its arguments, environment, folder, output and exit code are what a new process would have. What a new process imports, and when,
-is not tested by this: the workflows and `tests.unit.test_cli` start the real one.
+Its arguments, environment, folder, output and exit code are what a new process would have. What a new process imports, and
+when, is not tested by this: the workflows and `tests.unit.test_cli` start the real one.
 """
 
 from __future__ import annotations
@@ -64,5 +64,5 @@ def _command(arguments: list[str], cwd: Path, environ: dict[str, str], output: P
         opened = os.open(path, flags | os.O_CREAT)
         os.dup2(opened, number)
         os.close(opened)
-    sys.stdin, sys.stdout, sys.stderr = (open(number, "w" if number else "r", encoding="utf-8") for number in range(3))
+    sys.stdin, sys.stdout, sys.stderr = (os.fdopen(number, "w" if number else "r", encoding="utf-8") for number in range(3))
     raise SystemExit(cli.main(arguments))

@@ -25,6 +25,7 @@ from pathlib import Path
 import pytest
 
 from metricgate.errors import StageError
+from metricgate.release import recipe
 from metricgate.release.engine import Engine
 
 BASE = "metricgate-test/base:bookworm-slim"
@@ -70,6 +71,13 @@ def environ() -> dict[str, str]:
         if not _answers(found):
             _start()
     return found
+
+
+def model_server(engine: Engine, kind: recipe.Format, *, cache: bool = True) -> str:
+    """The image of metricgate's own model server; who asks while another one builds it waits, and has it from the cache."""
+    with _alone(f"{kind}.lock"), tempfile.TemporaryDirectory() as name:
+        ours = recipe.ours(Path(name), format=kind, base=BASE)
+        return engine.build(ours.context, dockerfile=ours.dockerfile, arguments=ours.arguments, cache=cache)
 
 
 def stop() -> None:
@@ -204,12 +212,12 @@ def _wait_until(true: Callable[[], bool], message: str) -> None:
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """One process of the machine at a time."""
+def _alone(name: str = "lock") -> Iterator[None]:
+    """One process of the machine at a time, of those that name the same file."""
     _FOLDER.mkdir(mode=0o700, exist_ok=True)
     if _FOLDER.stat().st_uid != os.getuid():
         pytest.fail(f"{_FOLDER} belongs to another user", pytrace=False)
-    with (_FOLDER / "lock").open("w") as lock:
+    with (_FOLDER / name).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

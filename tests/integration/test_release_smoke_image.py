@@ -12,7 +12,7 @@ from tests import engine
 
 from metricgate import golden
 from metricgate.errors import StageError
-from metricgate.release import recipe, smoke
+from metricgate.release import smoke
 from metricgate.release.engine import Engine
 
 pytestmark = pytest.mark.slow
@@ -27,14 +27,14 @@ def docker() -> Iterator[Engine]:
 @pytest.fixture(scope="module")
 def image(docker: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A server whose model answers the logarithm of what it is asked."""
-    ours = recipe.ours(tmp_path_factory.mktemp("server"), format="onnx", base=engine.BASE)
-    server = docker.build(ours.context, dockerfile=ours.dockerfile, arguments=ours.arguments)
+    server = engine.model_server(docker, "onnx")
     context = tmp_path_factory.mktemp("image")
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 2]) for name in "xy")
     graph = helper.make_graph([helper.make_node("Log", ["x"], ["y"])], "g", [x], [y])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
     onnx.save_model(model, context / "log.onnx")
-    (context / "Dockerfile").write_text(f"FROM {server}\nCOPY log.onnx /model/log.onnx\n")
+    # One of its own for each worker of pytest: what is left of another one's is not ours.
+    (context / "Dockerfile").write_text(f"FROM {server}\nCOPY log.onnx /model/log.onnx\nLABEL worker={context.parent.name}\n")
     return docker.build(context, dockerfile=Path("Dockerfile"), arguments={})
 
 

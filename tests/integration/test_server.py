@@ -14,7 +14,7 @@ from typing import Any
 import kserve
 import numpy as np
 import pytest
-from tests import server_scene
+from tests import server_scene, shared_folder
 from tests.server_scene import Server
 
 from metricgate.server import slim
@@ -32,9 +32,7 @@ GIVEN = {
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    server_scene.make(folder)
-    return folder
+    return shared_folder.made_once(tmp_path_factory, "served models", server_scene.make)
 
 
 @pytest.fixture(scope="module")
@@ -250,24 +248,26 @@ def test_a_server_that_is_told_to_stop_while_it_loads_stops(models: Path, tmp_pa
         assert "Traceback" not in server.said
 
 
-@pytest.mark.parametrize(
-    ("model", "says"),
-    [
-        ("nowhere", "there is no model at"),
-        ("lambda.keras", "can't be loaded without code of its own"),
-        ("unsigned", "has no signature `serving_default`"),
-        ("damaged.keras", "can't be loaded"),
-        ("damaged.onnx", "can't be loaded by ONNX Runtime"),
-        ("answers.json", "expected one model"),
-    ],
-)
-def test_what_can_t_be_served_is_said_in_a_sentence(models: Path, tmp_path: Path, model: str, says: str) -> None:
-    if model.startswith("damaged"):
-        (models / model).write_bytes(b"PK\x03\x04damaged")
-    with server_scene.started(models / model, tmp_path / "log") as server:
-        assert server.exit_code() == 1
-    assert says in server.said
-    assert "Traceback" not in server.said
+def test_what_can_t_be_served_is_said_in_a_sentence(models: Path, tmp_path: Path) -> None:
+    says = {
+        models / "nowhere": "there is no model at",
+        models / "lambda.keras": "can't be loaded without code of its own",
+        models / "unsigned": "has no signature `serving_default`",
+        tmp_path / "damaged.keras": "can't be loaded",
+        tmp_path / "damaged.onnx": "can't be loaded by ONNX Runtime",
+        models / "answers.json": "expected one model",
+    }
+    for damaged in tmp_path / "damaged.keras", tmp_path / "damaged.onnx":
+        damaged.write_bytes(b"PK\x03\x04damaged")
+    # One process after another would import TensorFlow four times.
+    main = "import sys\nfrom metricgate.server import __main__ as server\n"
+    each = "for path in sys.argv[1:]:\n    print('exit code', server.main({'METRICGATE_MODEL_PATH': path}), file=sys.stderr)\n"
+    done = subprocess.run([sys.executable, "-c", main + each, *map(str, says)], capture_output=True, text=True, check=True)
+    *told, rest = done.stderr.split("exit code 1\n")
+    assert rest == ""
+    for text, (path, sentence) in zip(told, says.items(), strict=True):
+        assert sentence in text, path
+        assert "Traceback" not in text, path
 
 
 def test_the_health_check_needs_no_package_and_says_when_the_server_is_ready(types: Server) -> None:

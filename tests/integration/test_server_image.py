@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests import engine, server_scene
+from tests import engine, server_scene, shared_folder
 
 from metricgate.release import recipe
 from metricgate.release.container import Container
@@ -31,15 +31,7 @@ def docker() -> Iterator[Engine]:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    server_scene.make(folder)
-    return folder
-
-
-def _build(docker: Engine, kind: recipe.Format, *, cache: bool = True) -> str:
-    with tempfile.TemporaryDirectory() as name:
-        ours = recipe.ours(Path(name), format=kind, base=engine.BASE)
-        return docker.build(ours.context, dockerfile=ours.dockerfile, arguments=ours.arguments, cache=cache)
+    return shared_folder.made_once(tmp_path_factory, "served models", server_scene.make)
 
 
 def _with_model(docker: Engine, image: str, model: Path) -> str:
@@ -78,7 +70,7 @@ def _until(true: Callable[[], bool], container: Container) -> None:
 def test_an_image_serves_its_model_as_nobody_on_a_read_only_disk_and_stops_when_told(
     docker: Engine, models: Path, kind: recipe.Format, model: str
 ) -> None:
-    image = _with_model(docker, _build(docker, kind), models / model)
+    image = _with_model(docker, engine.model_server(docker, kind), models / model)
     with docker.start(image, {"METRICGATE_MODEL_NAME": "digits"}) as container:
         _until(lambda: _ready(container), container)
         status, metadata = _ask(container, "/v2/models/digits")
@@ -98,7 +90,7 @@ def test_an_image_serves_its_model_as_nobody_on_a_read_only_disk_and_stops_when_
 
 
 def test_the_health_check_turns_healthy(docker: Engine, models: Path) -> None:
-    image = _with_model(docker, _build(docker, "onnx"), models / "log.onnx")
+    image = _with_model(docker, engine.model_server(docker, "onnx"), models / "log.onnx")
     with docker.start(image) as container:
 
         def health() -> str:
@@ -110,8 +102,9 @@ def test_the_health_check_turns_healthy(docker: Engine, models: Path) -> None:
 
 
 def test_the_image_holds_nothing_to_install_or_compile_with_and_two_layers_of_ours(docker: Engine) -> None:
-    image = _build(docker, "keras")
-    files = _files(docker, image)
+    image = engine.model_server(docker, "keras")
+    listed: bytes = docker.client.containers.run(image, ["/opt", "-printf", "opt/%P\\n"], entrypoint="find", remove=True)
+    files = listed.decode().splitlines()
     packages = [name for name in files if "/site-packages/" in name]
     assert any(name.endswith("/site-packages/tensorflow/__init__.py") for name in packages)
     for gone in ("/tensorflow/include/", "/tests/", "/pip/", "/setuptools/", "/clang/", "direct_url.json"):
@@ -130,7 +123,7 @@ def test_the_image_holds_nothing_to_install_or_compile_with_and_two_layers_of_ou
 
 
 def test_a_build_without_a_cache_gives_the_same_files_as_an_earlier_one(docker: Engine) -> None:
-    first, second = (_files(docker, _build(docker, "onnx", cache=cache)) for cache in (True, False))
+    first, second = (_files(docker, engine.model_server(docker, "onnx", cache=cache)) for cache in (True, False))
     assert len(first) > 1000
     assert first == second
 
