@@ -1,8 +1,8 @@
 """A Docker engine for the tests: the one that is there, or one that is started once for the whole machine.
 
 An engine of our own lies with all its images in one folder under the temporary directory and outlives the tests, so that the
-next run finds what this one built. ``python -m tests.engine start`` has one ready before there are tests, and ``stop`` stops
-it and removes that folder.
+next run finds what this one built. ``python -m tests.engine start`` has one ready, with the images of the model server, before
+there are tests, and ``stop`` stops it and removes that folder.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -224,8 +225,9 @@ def _alone(name: str = "lock") -> Iterator[None]:
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["start"]:
-        with connected():
-            pass
+        with connected() as started:
+            for each in get_args(recipe.Format):
+                model_server(started, each)
     elif sys.argv[1:] == ["stop"]:
         stop()
     else:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import requests
 
 HOST = "127.0.0.1"
@@ -117,21 +118,32 @@ def _end(process: subprocess.Popen[bytes], folder: Path) -> None:
 
 
 def _kill(mark: str) -> None:
-    """SIGKILL to all processes that name something, until there is none; first they are stopped, so that none can react."""
+    """SIGKILL to all processes that name something and to their descendants, until there is none.
+
+    First they are stopped, so that none can react. Ray's agents name nothing any more: their title lies where their arguments
+    and their environment lay. They would notice only after a minute, in which they keep a processor busy.
+    """
     end = time.monotonic() + 10
     while (left := list(_processes(mark))) and time.monotonic() < end:
+        family = {*left, *(child for process in left for child in _descendants(process))}
         for number in (signal.SIGSTOP, signal.SIGKILL):
-            for pid in left:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, number)
+            for process in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.send_signal(number)
         time.sleep(0.05)
 
 
-def _processes(mark: str) -> Iterator[int]:
+def _processes(mark: str) -> Iterator[psutil.Process]:
     for place in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, psutil.NoSuchProcess):
             if mark.encode() in (place / "environ").read_bytes() + (place / "cmdline").read_bytes():
-                yield int(place.name)
+                yield psutil.Process(int(place.name))
+
+
+def _descendants(process: psutil.Process) -> Sequence[psutil.Process]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return list(process.children(recursive=True))
+    return ()
 
 
 def _ports(count: int) -> list[int]:

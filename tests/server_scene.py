@@ -136,12 +136,17 @@ class Server:
         return self.process.wait(within)
 
 
+def free_port() -> int:
+    """One that nobody listens on now."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
 @contextlib.contextmanager
 def started(model: Path, log: Path, **environ: str) -> Iterator[Server]:
     """The server, as a process that may not be up yet."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = int(taken.getsockname()[1])
+    port = free_port()
     settings = {"METRICGATE_MODEL_PATH": str(model), "METRICGATE_MODEL_NAME": "m", "METRICGATE_PORT": str(port), **environ}
     with log.open("wb") as output:
         process = subprocess.Popen(

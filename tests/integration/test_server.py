@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 import socket
 import subprocess
@@ -246,6 +247,35 @@ def test_a_server_that_is_told_to_stop_while_it_loads_stops(models: Path, tmp_pa
         server.tell_to_stop()
         assert server.exit_code() == 0
         assert "Traceback" not in server.said
+
+
+# A package that catches whatever is raised while it is imported, as some do, and a SIGTERM just then.
+_SWALLOWS = """
+import contextlib, os, signal, sys
+
+class Told:
+    def find_spec(self, name, path=None, target=None):
+        if name == "onnxruntime":
+            with contextlib.suppress(BaseException):
+                signal.raise_signal(signal.SIGTERM)
+
+sys.meta_path.insert(0, Told())
+from metricgate.server import __main__ as server
+sys.exit(server.main(os.environ))
+"""
+
+
+def test_a_server_that_is_told_to_stop_stops_also_if_a_package_catches_that(models: Path) -> None:
+    environ = {
+        **os.environ,
+        "METRICGATE_MODEL_PATH": str(models / "log.onnx"),
+        "METRICGATE_PORT": str(server_scene.free_port()),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", _SWALLOWS], env=environ, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "is ready" not in done.stderr
 
 
 def test_what_can_t_be_served_is_said_in_a_sentence(models: Path, tmp_path: Path) -> None:

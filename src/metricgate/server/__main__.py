@@ -29,18 +29,23 @@ def main(environ: Mapping[str, str]) -> int:
         0 after a SIGTERM, 1 if there is nothing to serve.
     """
     # The first process of a container ignores signals that it has no handler for, and importing takes seconds.
+    stop = _Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _stop)
+        signal.signal(number, stop)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     try:
         settings = Settings.of(environ)
-        return _serve(settings)
-    except CannotServeError as error:
+        return _serve(settings, stop)
+    except Exception as error:
+        if stop.told:  # what it interrupted may fail in any way
+            return 0
+        if not isinstance(error, CannotServeError):
+            raise
         log.error("%s", error)  # noqa: TRY400 - a sentence for a person
         return 1
 
 
-def _serve(settings: Settings) -> int:
+def _serve(settings: Settings, stop: _Stop) -> int:
     started = time.perf_counter()
     found = model.find(settings.model)
     # Nothing that importing and loading make is garbage, and looking for it takes a tenth of the time.
@@ -58,6 +63,8 @@ def _serve(settings: Settings) -> int:
     with ThreadPoolExecutor(settings.threads, thread_name_prefix="predict") as executor:
         served = ServedModel(settings.name, predictor, platform=found.format, executor=executor)
         server = _server(served, settings)
+        if stop.told:
+            return 0
         gc.freeze()
         gc.enable()
         log.info(
@@ -95,8 +102,14 @@ def _server(served: ServedModel, settings: Settings) -> Any:
     return Server(config)
 
 
-def _stop(number: int, frame: object) -> None:  # noqa: ARG001
-    raise SystemExit(0)
+class _Stop:
+    """Ends the process while it imports and loads, and remembers that it was told to: a package may catch what it raises."""
+
+    told = False
+
+    def __call__(self, number: int, frame: object) -> None:  # noqa: ARG002
+        self.told = True
+        raise SystemExit(0)
 
 
 if __name__ == "__main__":
