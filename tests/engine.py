@@ -74,10 +74,27 @@ def environ() -> dict[str, str]:
     return found
 
 
-def model_server(engine: Engine, kind: recipe.Format, *, cache: bool = True) -> str:
+def model_server(engine: Engine, kind: recipe.Format) -> str:
     """The image of metricgate's own model server; who asks while another one builds it waits, and has it from the cache."""
-    with _alone(f"{kind}.lock"), tempfile.TemporaryDirectory() as name:
-        ours = recipe.ours(Path(name), format=kind, base=BASE)
+    with _alone(f"{kind}.lock"):
+        return _model_server(engine, kind, base=BASE, cache=True)
+
+
+def model_server_again(engine: Engine, kind: recipe.Format) -> str:
+    """The same, built once more without the cache.
+
+    On a base of its own: for each step the engine looks at the newest image only, so whoever came next, with whatever format,
+    would find nothing in the cache.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        Path(name, "Dockerfile").write_text(f"FROM {BASE}\nLABEL again={kind}\n")
+        base = engine.build(Path(name), dockerfile=Path("Dockerfile"), arguments={})
+    return _model_server(engine, kind, base=base, cache=False)
+
+
+def _model_server(engine: Engine, kind: recipe.Format, *, base: str, cache: bool) -> str:
+    with tempfile.TemporaryDirectory() as name:
+        ours = recipe.ours(Path(name), format=kind, base=base)
         return engine.build(ours.context, dockerfile=ours.dockerfile, arguments=ours.arguments, cache=cache)
 
 
