@@ -104,6 +104,8 @@ def stop() -> None:
         pid = int((_FOLDER / "pid").read_text())
         os.kill(pid, signal.SIGTERM)
         _wait_until(lambda: not Path(f"/proc/{pid}").exists(), "the engine does not stop")
+    # It leaves its folder mounted on itself.
+    subprocess.run(["umount", "--quiet", str(_FOLDER / "data")], capture_output=True, check=False)
     shutil.rmtree(_FOLDER, ignore_errors=True)
 
 

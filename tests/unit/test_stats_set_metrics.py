@@ -1,4 +1,7 @@
-"""Set-level metrics: their values are scikit-learn's, and their influence values are their derivatives by the weights."""
+"""Set-level metrics: their values are scikit-learn's, and their influence values are their derivatives by the weights.
+
+Every example is put to all metrics: to draw one takes hypothesis longer than a metric takes.
+"""
 
 import math
 from collections.abc import Callable
@@ -89,12 +92,12 @@ def test_every_metric_but_the_calibration_error_has_its_match_in_scikit_learn() 
 
 
 class TestValues:
-    @pytest.mark.parametrize("name", THEIRS)
     @given(seed=seeds, n=sizes, weighted=st.booleans())
-    def test_are_those_of_scikit_learn(self, name: str, seed: int, n: int, weighted: bool) -> None:
-        sample = sample_for(name, np.random.default_rng(seed), n, weighted=weighted)
-        theirs = THEIRS[name](sample.label, sample.prediction, sample_weight=sample.weight)
-        assert KNOWN[name].value(sample) == pytest.approx(theirs, rel=1e-10, abs=1e-12)
+    def test_are_those_of_scikit_learn(self, seed: int, n: int, weighted: bool) -> None:
+        for name, of in THEIRS.items():
+            sample = sample_for(name, np.random.default_rng(seed), n, weighted=weighted)
+            theirs = of(sample.label, sample.prediction, sample_weight=sample.weight)
+            assert KNOWN[name].value(sample) == pytest.approx(theirs, rel=1e-10, abs=1e-12), name
 
     @given(seed=seeds, n=sizes)
     def test_a_class_that_only_one_side_of_the_table_has_counts_as_in_scikit_learn(self, seed: int, n: int) -> None:
@@ -114,44 +117,44 @@ class TestValues:
             total += abs(sum(sample.weights[i] * (sample.label[i] - sample.prediction[i]) for i in inside))
         assert KNOWN["calibration_error"].value(sample) == pytest.approx(total / sample.weights.sum(), rel=1e-9)
 
-    @pytest.mark.parametrize("name", KNOWN)
     @given(seed=seeds, n=sizes)
-    def test_a_weight_of_two_is_the_example_twice(self, name: str, seed: int, n: int) -> None:
-        rng = np.random.default_rng(seed)
-        sample = sample_for(name, rng, n, weighted=False)
-        times = rng.integers(1, 4, n)
-        twice = Sample(label=np.repeat(sample.label, times), prediction=np.repeat(sample.prediction, times))
-        weighted = Sample(label=sample.label, prediction=sample.prediction, weight=times.astype(float))
-        assert KNOWN[name].value(weighted) == pytest.approx(KNOWN[name].value(twice), rel=1e-9)
+    def test_a_weight_of_two_is_the_example_twice(self, seed: int, n: int) -> None:
+        for name in KNOWN:
+            rng = np.random.default_rng(seed)
+            sample = sample_for(name, rng, n, weighted=False)
+            times = rng.integers(1, 4, n)
+            twice = Sample(label=np.repeat(sample.label, times), prediction=np.repeat(sample.prediction, times))
+            weighted = Sample(label=sample.label, prediction=sample.prediction, weight=times.astype(float))
+            assert KNOWN[name].value(weighted) == pytest.approx(KNOWN[name].value(twice), rel=1e-9), name
 
-    @pytest.mark.parametrize("name", KNOWN)
     @given(seed=seeds, n=sizes, weighted=st.booleans())
-    def test_a_resample_that_takes_every_example_once_is_the_sample(self, name: str, seed: int, n: int, weighted: bool) -> None:
-        sample = sample_for(name, np.random.default_rng(seed), n, weighted=weighted)
-        metric = KNOWN[name]
-        assert metric.resampled(sample)(np.ones((2, n))) == pytest.approx(metric.value(sample), rel=1e-9)
+    def test_a_resample_that_takes_every_example_once_is_the_sample(self, seed: int, n: int, weighted: bool) -> None:
+        for name in KNOWN:
+            sample = sample_for(name, np.random.default_rng(seed), n, weighted=weighted)
+            metric = KNOWN[name]
+            assert metric.resampled(sample)(np.ones((2, n))) == pytest.approx(metric.value(sample), rel=1e-9), name
 
-    @pytest.mark.parametrize("name", KNOWN)
     @given(seed=seeds, n=sizes, weighted=st.booleans())
-    def test_a_resample_is_the_metric_of_what_was_drawn(self, name: str, seed: int, n: int, weighted: bool) -> None:
-        rng = np.random.default_rng(seed)
-        sample = sample_for(name, rng, n, weighted=weighted)
-        drawn = rng.integers(0, n, n)
-        try:
-            expected = KNOWN[name].value(sample.at(drawn))
-        except UndecidableError:
-            expected = math.nan
-        (found,) = KNOWN[name].resampled(sample)(np.bincount(drawn, minlength=n)[None, :].astype(float))
-        assert found == pytest.approx(expected, rel=1e-8, abs=1e-9, nan_ok=True)
+    def test_a_resample_is_the_metric_of_what_was_drawn(self, seed: int, n: int, weighted: bool) -> None:
+        for name in KNOWN:
+            rng = np.random.default_rng(seed)
+            sample = sample_for(name, rng, n, weighted=weighted)
+            drawn = rng.integers(0, n, n)
+            try:
+                expected = KNOWN[name].value(sample.at(drawn))
+            except UndecidableError:
+                expected = math.nan
+            (found,) = KNOWN[name].resampled(sample)(np.bincount(drawn, minlength=n)[None, :].astype(float))
+            assert found == pytest.approx(expected, rel=1e-8, abs=1e-9, nan_ok=True), name
 
 
 class TestInfluence:
-    @pytest.mark.parametrize("name", THEIRS)
     @given(seed=seeds, n=sizes, weighted=st.booleans())
-    def test_is_the_derivative_by_the_weight(self, name: str, seed: int, n: int, weighted: bool) -> None:
-        rng = np.random.default_rng(seed)
-        sample = sample_for(name, rng, n, weighted=weighted)
-        self.check(KNOWN[name], sample, rng)
+    def test_is_the_derivative_by_the_weight(self, seed: int, n: int, weighted: bool) -> None:
+        for name in THEIRS:
+            rng = np.random.default_rng(seed)
+            sample = sample_for(name, rng, n, weighted=weighted)
+            self.check(KNOWN[name], sample, rng)
 
     @given(seed=seeds, n=st.integers(40, 80), weighted=st.booleans())
     def test_of_the_calibration_error_where_the_gaps_are_clear(self, seed: int, n: int, weighted: bool) -> None:
