@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gc
 import importlib.util
+import itertools
 import os
 import shutil
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -51,11 +52,8 @@ _LEFT_OUT = pytest.StashKey[dict[str, int]]()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out, and say so, what this machine can't run; the project's own CI runs everything.
-
-    Workflows come first, since each takes long: what is left at the end is small, and no worker waits for another.
-    """
-    items.sort(key=lambda item: not item.nodeid.startswith("tests/workflows/"))
+    """Leave out, and say so, what this machine can't run; the project's own CI runs everything."""
+    items[:] = _shares(items, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
     if os.environ.get("METRICGATE_ALL_TESTS"):
         return
     lacking = [mark for mark, (is_here, _) in _NEEDS.items() if not is_here()]
@@ -64,6 +62,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if item not in left]
         config.stash[_LEFT_OUT] = {mark: sum(item.get_closest_marker(mark) is not None for item in left) for mark in lacking}
+
+
+def _shares(items: Sequence[pytest.Item], workers: int) -> list[pytest.Item]:
+    """The order in which each worker's share, as pytest-xdist cuts them, begins with what takes long and ends with unit tests.
+
+    What is left at the end is small then, and no worker waits for another. A module stays together, as it may have a server.
+    """
+    modules = [list(found) for _, found in itertools.groupby(items, key=lambda item: item.path)]
+    long = [module for module in modules if not module[0].nodeid.startswith("tests/unit/")]
+    long.sort(key=lambda module: not any(item.get_closest_marker("slow") for item in module))
+    long.sort(key=lambda module: not module[0].nodeid.startswith("tests/workflows/"))
+    units = (item for module in modules if module[0].nodeid.startswith("tests/unit/") for item in module)
+    order: list[pytest.Item] = []
+    for worker in range(workers):
+        share = [item for module in long[worker::workers] for item in module]
+        size = (len(items) - len(order)) // (workers - worker)
+        order += [*share, *itertools.islice(units, max(0, size - len(share)))]
+    return [*order, *units]
 
 
 def pytest_collection_finish() -> None:
