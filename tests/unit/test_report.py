@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-from markdown_it.token import Token
+from tests.github_markdown import is_a_guess
 
 from metricgate.errors import InputError, UsageError
 from metricgate.gate import phrases
@@ -267,13 +267,6 @@ def test_what_is_folded_is_closed_again(name: str) -> None:
 names = st.text(min_size=1, max_size=80)
 
 
-def _is_a_guess(token: Token, text: str) -> bool:
-    """Whether this parser makes a link of what only looks like a host (`0.AL`); GitHub wants `www.` or a scheme before it."""
-    href = str(token.attrs.get("href", ""))
-    bare = href.removeprefix("http://")
-    return token.markup == "linkify" and bare != href and href not in text and not bare.lower().startswith("www.")
-
-
 @example(name="0", metric="0", label="0", reason="0.AL", ids=[])
 @given(name=names, metric=names, label=names, reason=st.text(max_size=300), ids=st.lists(st.text(max_size=50), max_size=5))
 def test_no_text_from_a_repository_changes_the_shape_of_the_report(
@@ -291,7 +284,7 @@ def test_no_text_from_a_repository_changes_the_shape_of_the_report(
     )
     text = markdown.render(hostile)
     tokens = [token for top in GITHUB.parse(text) for token in [top, *(top.children or [])]]
-    kinds = [token.type for token in tokens if not _is_a_guess(token, text)]
+    kinds = [token.type for token in tokens if not is_a_guess(token, text)]
     assert kinds.count("table_open") == 2
     assert kinds.count("td_open") == 6 * 3
     assert not {"link_open", "image", "html_inline"} & set(kinds)
