@@ -7,6 +7,7 @@ when, is not tested by this: the workflows and `tests.unit.test_cli` start the r
 from __future__ import annotations
 
 import functools
+import json
 import multiprocessing
 import os
 import sys
@@ -15,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from typing import Any
 
 from metricgate import cli
 
@@ -30,15 +32,26 @@ IMPORTED = (
 
 
 @dataclass(frozen=True)
-class Ended:
+class Done:
     """A command that ended: its exit code, and what it wrote to standard output and error."""
 
     code: int
     output: str
     told: str
 
+    def checked(self) -> str:
+        """What it printed, where it went well."""
+        assert self.code == 0, self.told
+        return self.output
 
-def run(arguments: Sequence[str], *, cwd: Path, environ: Mapping[str, str]) -> Ended:
+    @property
+    def document(self) -> dict[str, Any]:
+        """What it printed as JSON."""
+        found: dict[str, Any] = json.loads(self.checked())
+        return found
+
+
+def run(arguments: Sequence[str], *, cwd: Path, environ: Mapping[str, str]) -> Done:
     """Run ``metricgate`` with arguments, and wait for it."""
     with tempfile.TemporaryDirectory() as name:
         output, told = Path(name, "output"), Path(name, "told")
@@ -46,7 +59,7 @@ def run(arguments: Sequence[str], *, cwd: Path, environ: Mapping[str, str]) -> E
         process.start()
         process.join()
         assert process.exitcode is not None
-        return Ended(process.exitcode, output.read_text(), told.read_text())
+        return Done(process.exitcode, output.read_text(), told.read_text())
 
 
 @functools.cache

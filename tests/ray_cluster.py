@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,8 @@ from typing import Any
 
 import psutil
 import requests
+
+from tests.free_ports import free_ports
 
 HOST = "127.0.0.1"
 WITHIN_S = 120.0
@@ -69,7 +70,7 @@ def started(*, cpus: int) -> Iterator[Cluster]:
     """A head node with so many processors as Ray is to believe that there are."""
     # Sockets lie below this folder, and a socket's name has at most 107 characters.
     folder = Path(tempfile.mkdtemp(prefix="mgr", dir="/tmp"))
-    dashboard, agent, client, gcs = _ports(4)
+    dashboard, agent, client, gcs = free_ports(4)
     ports = [f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}", f"--ray-client-server-port={client}"]
     own = [f"--port={gcs}", f"--dashboard-host={HOST}", f"--temp-dir={folder}", f"--num-cpus={cpus}"]
     process = _start(folder, ["--head", "--block", "--include-dashboard=true", "--disable-usage-stats", *ports, *own, *_SMALL])
@@ -144,12 +145,3 @@ def _descendants(process: psutil.Process) -> Sequence[psutil.Process]:
     with contextlib.suppress(psutil.NoSuchProcess):
         return list(process.children(recursive=True))
     return ()
-
-
-def _ports(count: int) -> list[int]:
-    """Ports that are free now, and all different."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind((HOST, 0))
-        return [one.getsockname()[1] for one in sockets]

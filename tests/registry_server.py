@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import random
 import re
 import shutil
 import socket
@@ -26,6 +25,7 @@ from pathlib import Path
 import pytest
 
 from tests import certificates, http_servers
+from tests.free_ports import free_ports
 from tests.token_server import TokenServer
 
 HOST = "127.0.0.1"
@@ -83,7 +83,7 @@ def started(
         pytest.fail("there is no docker-registry: apt-get install docker-registry", pytrace=False)
     with tempfile.TemporaryDirectory(prefix="registry-") as name:
         folder = Path(name)
-        port = _free_port()
+        (port,) = free_ports(1)
         settings: dict[str, object] = {
             "version": 0.1,
             "log": {"level": "error"},
@@ -317,15 +317,6 @@ class _Handler(http_servers.Handler):
             return
         while piece := answer.read(_CHUNK):
             self.wfile.write(piece)
-
-
-def _free_port() -> int:
-    """One below those that the system gives to whoever connects: such a one may be gone when the registry wants it."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as listening, contextlib.suppress(OSError):
-            listening.bind((HOST, port))
-            return port
 
 
 def _until_it_listens(port: int, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tests import command_server
+from tests.command_server import Done
 from tests.engine import PYTHON
 
 PORT = 8080
@@ -144,7 +143,7 @@ class Scene:
         """Run metricgate in a process of its own."""
         done = command_server.run(arguments, cwd=self.root, environ={**self.environ, **more})
         sys.stderr.write(done.told)  # pytest shows it when a test fails
-        return Done(done.code, done.output, done.told)
+        return done
 
     def judged(self) -> str:
         """Train what is checked out, judge it, and record both; the commit."""
@@ -161,26 +160,6 @@ class Scene:
         commit = self.judged()
         self.git("tag", f"v{version}")
         return commit
-
-
-@dataclass(frozen=True)
-class Done:
-    """A command that ended."""
-
-    code: int
-    output: str
-    told: str
-
-    def checked(self) -> str:
-        """What it printed, where it went well."""
-        assert self.code == 0, self.told
-        return self.output
-
-    @property
-    def document(self) -> dict[str, Any]:
-        """What it printed as JSON."""
-        found: dict[str, Any] = json.loads(self.checked())
-        return found
 
 
 def made(folder: Path, environ: Mapping[str, str], *, files: Mapping[str, str] | None = None) -> Scene:

@@ -7,7 +7,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.free_ports import free_ports
 
 PATIENCE_S = 120.0
 
@@ -136,17 +137,10 @@ class Server:
         return self.process.wait(within)
 
 
-def free_port() -> int:
-    """One that nobody listens on now."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
 @contextlib.contextmanager
 def started(model: Path, log: Path, **environ: str) -> Iterator[Server]:
     """The server, as a process that may not be up yet."""
-    port = free_port()
+    (port,) = free_ports(1)
     settings = {"METRICGATE_MODEL_PATH": str(model), "METRICGATE_MODEL_NAME": "m", "METRICGATE_PORT": str(port), **environ}
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -24,6 +24,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.free_ports import free_ports
+
 NODES = ("127.0.0.11", "127.0.0.12")
 CPUS = 4
 _START_S = 60.0
@@ -102,7 +104,7 @@ def started() -> Iterator[Cluster]:
         folder = Path(name)
         folder.chmod(0o755)
         conf = folder / "slurm.conf"
-        conf.write_text(_configuration(folder, _free_ports(2 + len(NODES))))
+        conf.write_text(_configuration(folder, free_ports(2 + len(NODES))))
         cluster = Cluster(folder, {**os.environ, "SLURM_CONF": str(conf), "PATH": _PATH})
         key = folder / "munge.key"
         key.write_bytes(secrets.token_bytes(128))
@@ -166,14 +168,6 @@ def _configuration(folder: Path, ports: Sequence[int]) -> str:
     ]
     (folder / "state").mkdir()
     return "\n".join(lines) + "\n"
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 def _idle(cluster: Cluster) -> int:

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 from tests import engine, registry_server, release_scene, shared_folder
+from tests.command_server import Done
 from tests.registry_server import Fault, Proxy, Registry
-from tests.release_scene import Done, Scene
+from tests.release_scene import Scene
 
 from metricgate import releasing
 from metricgate.release.patience import Patience

@@ -16,6 +16,7 @@ import kserve
 import numpy as np
 import pytest
 from tests import server_scene, shared_folder
+from tests.free_ports import free_ports
 from tests.server_scene import Server
 
 from metricgate.server import slim
@@ -266,11 +267,8 @@ sys.exit(server.main(os.environ))
 
 
 def test_a_server_that_is_told_to_stop_stops_also_if_a_package_catches_that(models: Path) -> None:
-    environ = {
-        **os.environ,
-        "METRICGATE_MODEL_PATH": str(models / "log.onnx"),
-        "METRICGATE_PORT": str(server_scene.free_port()),
-    }
+    (port,) = free_ports(1)
+    environ = {**os.environ, "METRICGATE_MODEL_PATH": str(models / "log.onnx"), "METRICGATE_PORT": str(port)}
     done = subprocess.run(
         [sys.executable, "-c", _SWALLOWS], env=environ, capture_output=True, text=True, timeout=60, check=False
     )

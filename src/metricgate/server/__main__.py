@@ -107,7 +107,7 @@ class _Stop:
 
     told = False
 
-    def __call__(self, number: int, frame: object) -> None:  # noqa: ARG002
+    def __call__(self, _number: int, _frame: object) -> None:
         self.told = True
         raise SystemExit(0)
 
