@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from markdown_it.token import Token
+from markdown_it import MarkdownIt
 
 
-def is_a_guess(token: Token, text: str) -> bool:
-    """Whether this parser makes a link of what only looks like a host (`0.AL`); GitHub wants `www.` or a scheme before it."""
-    href = str(token.attrs.get("href", ""))
-    bare = href.removeprefix("http://")
-    return token.markup == "linkify" and bare != href and href not in text and not bare.lower().startswith("www.")
+def _parser() -> MarkdownIt:
+    parser = MarkdownIt("gfm-like", {"html": True})
+    # This parser also makes a link of what only looks like a host (`0.AL`); GitHub wants `www.` or a scheme before it
+    # (GFM specification, section 6.9).
+    assert parser.linkify is not None
+    parser.linkify.set({"fuzzy_link": False})
+    parser.linkify.add("www.", {"validate": r"^[\w.-]+"})
+    return parser
+
+
+GITHUB = _parser()

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from markdown_it import MarkdownIt
-from tests.github_markdown import is_a_guess
+from tests.github_markdown import GITHUB
 
 from metricgate.release import notes
 from metricgate.release.notes import Previous
@@ -21,7 +20,6 @@ from metricgate.release.published import Published
 from metricgate.report.document import IntervalInfo, Report, RuleInfo, SideInfo, Waiver
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-GITHUB = MarkdownIt("gfm-like", {"html": True})
 VERIFY = (
     "--identity",
     "https://github.com/acme/digits/.github/workflows/release.yml@refs/tags/v1.2.3",
@@ -220,7 +218,7 @@ LIVE = {"link_open", "image", "html_inline", "em_open", "strong_open", "s_open"}
 def shape(text: str) -> list[tuple[str, str]]:
     """The blocks of a text and what is live in them, without words and without code, where nothing is interpreted."""
     tokens = [part for token in GITHUB.parse(text) for part in (token, *(token.children or ()))]
-    live = [token for token in tokens if token.block or (token.type in LIVE and not is_a_guess(token, text))]
+    live = [token for token in tokens if token.block or token.type in LIVE]
     return [(token.type, token.tag) for token in live]
 
 

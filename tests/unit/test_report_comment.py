@@ -3,13 +3,12 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from markdown_it import MarkdownIt
+from tests.github_markdown import GITHUB
 
 from metricgate.report import comment, document
 from metricgate.report.comment import Source, State
 from metricgate.report.document import FlipsInfo, IntervalInfo, Report, RuleInfo, SideInfo
 
-GITHUB = MarkdownIt("gfm-like", {"html": True})
 HEADS = [f"{index:040x}" for index in range(1, 60)]
 
 verdicts = st.sampled_from(["pass", "fail", "inconclusive", "not_comparable"])

@@ -6,12 +6,10 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from markdown_it import MarkdownIt
 from markdown_it.token import Token
+from tests.github_markdown import GITHUB
 
 from metricgate.report import plain
-
-GITHUB = MarkdownIt("gfm-like", {"html": True})
 
 HOSTILE = [
     "a | b",

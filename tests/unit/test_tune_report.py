@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from markdown_it import MarkdownIt
+from tests.github_markdown import GITHUB
 
 from metricgate.errors import InputError, UsageError
 from metricgate.report.document import IntervalInfo, Report, RuleInfo, SideInfo
@@ -17,7 +17,6 @@ from metricgate.tune import document, markdown, terminal
 from metricgate.tune.document import ParameterInfo, RetrainedInfo, TrialInfo, Tuning
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-GITHUB = MarkdownIt("gfm-like", {"html": True})
 VALUES = [0.91, None, 0.902, 0.934, 0.928, None, 0.941, 0.913, 0.944, 0.944, 0.9399, 0.95]
 
 
