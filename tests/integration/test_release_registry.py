@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import email.utils
 import hashlib
+import itertools
 import json
 import subprocess
 import sys
@@ -469,10 +470,12 @@ def test_an_upload_that_breaks_more_often_than_anybody_has_patience_goes_on_as_l
     spec: SpecRegistry, before: Proxy
 ) -> None:
     step = len(CONTENT) // 10
+    breaks = itertools.count(1)
 
     def arrived(_: float) -> None:
+        sent = step * next(breaks)
         deadline = time.monotonic() + 10
-        while sum(map(len, spec.uploads.values())) % step and time.monotonic() < deadline:
+        while sum(map(len, spec.uploads.values())) < sent and time.monotonic() < deadline:
             threading.Event().wait(0.002)
 
     before.faults += [Fault("PATCH", "/uploads/", after=step) for _ in range(9)]
