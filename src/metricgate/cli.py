@@ -312,9 +312,9 @@ def _tune(options: argparse.Namespace) -> int:
 def _schema(_: argparse.Namespace) -> int:
     import json
 
-    from metricgate import config
+    from metricgate import config_schema
 
-    _print(json.dumps(config.schema(), indent=2) + "\n")
+    _print(json.dumps(config_schema.schema(), indent=2) + "\n")
     return ExitCode.PASSED
 
 

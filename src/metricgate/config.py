@@ -1,10 +1,10 @@
-"""``metricgate.yaml`` as typed, frozen objects. The JSON Schema for editors comes from here too."""
+"""``metricgate.yaml`` as typed, frozen objects."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import pydantic
 
@@ -292,9 +292,3 @@ def _flatten(value: object, path: str = "") -> dict[str, str]:
     else:
         return {path: str(value)}
     return {key: text for name, child in items for key, text in _flatten(child, name).items()}
-
-
-def schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of ``metricgate.yaml``."""
-    document = Config.model_json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **document, "title": "metricgate.yaml"}

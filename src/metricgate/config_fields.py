@@ -88,4 +88,4 @@ Text = Annotated[str, pydantic.Field(min_length=1)]
 class Section(pydantic.BaseModel):
     """A part of ``metricgate.yaml``."""
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)

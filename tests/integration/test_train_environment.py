@@ -56,6 +56,20 @@ class TestInterpreter:
         assert found["python"]["packages"]["metricgate"]
         assert found["frameworks"]["scikit-learn"] == found["python"]["packages"]["scikit-learn"]
 
+    def test_knows_a_package_by_the_head_of_what_it_says_about_itself(self, tmp_path: Path) -> None:
+        for folder, content in {
+            "one-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: The.One\nVersion: 1.0\n\nName: another\nVersion: 9\n",
+            "two.egg-info/PKG-INFO": "metadata-version: 1.0\nname: two\nversion: 2.0+cpu\nDescription: long\n        Name: x\n",
+            "broken-3.dist-info/METADATA": "Name: broken\n",
+            "empty-4.dist-info/METADATA": "",
+        }.items():
+            (tmp_path / folder).parent.mkdir()
+            (tmp_path / folder).write_text(content)
+        environ = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        packages = environment.manifest(f"'{sys.executable}' train.py", cwd=tmp_path, environ=environ)["python"]["packages"]
+        assert (packages["the-one"], packages["two"]) == ("1.0", "2.0+cpu")
+        assert not {"another", "x", "broken", "empty"} & set(packages)
+
     @pytest.mark.parametrize("script", ["exit 3", "echo nonsense", "echo '[]'", "echo '{\"version\": 1}'"])
     def test_that_does_not_answer_leaves_a_gap(self, script: str, programs: Path, tmp_path: Path) -> None:
         program(programs, "python", script)

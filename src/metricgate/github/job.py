@@ -16,8 +16,6 @@ from metricgate.github.checkout import Checkout
 from metricgate.github.commands import Commands
 from metricgate.github.event import Work
 from metricgate.github.settings import Settings
-from metricgate.train import Console
-from metricgate.train.checkpoints import FOLDER_VARIABLE
 
 if TYPE_CHECKING:
     from metricgate.baseline.judged import WorkflowRun
@@ -103,6 +101,8 @@ class Job:
             recorded: Folders of recorded runs that may take the place of a training. What lies in the checkout is never one:
                 a change could bring its own.
         """
+        from metricgate.train import Console
+
         with self.runner.group(title), self.runner.foreign_output() as group:
             return pipeline.produce(
                 root,
@@ -126,6 +126,8 @@ class Job:
     @property
     def foreign_environ(self) -> Mapping[str, str]:
         """The environment of the repository's own commands."""
+        from metricgate.train.checkpoints import FOLDER_VARIABLE
+
         kept = {name: value for name, value in self.environ.items() if name not in _RUNNER_FILES}
         place = self.settings.checkpoints
         return kept if place is None else {**kept, FOLDER_VARIABLE: str(place)}

@@ -6,11 +6,12 @@ from metricgate import config_file
 from metricgate.errors import ExitCode, StageError
 from metricgate.github import shards
 from metricgate.github.job import Job
-from metricgate.train.training import seeds_of
 
 
 def plan(job: Job) -> int:
     """Say which seeds each of several jobs trains, by the configuration that is checked out; nothing of it is run."""
+    from metricgate.train.training import seeds_of
+
     config = config_file.load(job.settings.workspace / job.settings.config, default_name=job.model_name)
     seeds = seeds_of(config, None)
     planned = shards.plan(seeds, job.settings.shards)

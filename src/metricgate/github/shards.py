@@ -17,7 +17,7 @@ from metricgate import run as runs
 from metricgate.errors import InputError, StageError, UsageError
 from metricgate.github import jobs
 from metricgate.run import RunRecord
-from metricgate.train import digest, run_folder
+from metricgate.train import digest
 from metricgate.train.model import KEPT_AS
 
 MOST = 256
@@ -129,6 +129,8 @@ def merge(folder: Path, shards: Sequence[Shard], *, into: Path, name: str, commi
         InputError: What a shard left is no run.
         UsageError: There is something at ``into``.
     """
+    from metricgate.train.run_folder import RunFolder
+
     found = list(_runs(folder)) if folder.is_dir() else []
     _check_kind(found, name=name, commit=commit)
     by_seed = _by_seed(found, shards)
@@ -143,7 +145,7 @@ def merge(folder: Path, shards: Sequence[Shard], *, into: Path, name: str, commi
     aside = into.with_name(f".{into.name}.merging")
     shutil.rmtree(aside, ignore_errors=True)
     for seed, run in sorted(by_seed.items()):
-        _copy(run.folder, run_folder.RunFolder.of(aside, seed=seed).path)
+        _copy(run.folder, RunFolder.of(aside, seed=seed).path)
     aside.rename(into)
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
-import jinja2
 import tabulate
 
 from metricgate.report import cost, plain, summary
 from metricgate.report.document import Report, RuleInfo
+
+if TYPE_CHECKING:
+    import jinja2
 
 BUDGET = 65_000
 """Characters; GitHub cuts a comment at 65,536."""
@@ -88,6 +91,8 @@ def _render(report: Report, detail: _Detail, *, shortened: bool) -> str:
 
 @cache
 def _template() -> jinja2.Template:
+    import jinja2  # most steps show no report
+
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("metricgate.report"),
         autoescape=False,  # noqa: S701 - Markdown, not HTML: every value goes through `plain.markdown`
