@@ -18,18 +18,19 @@ ARG FORMAT=keras
 # Another package index, and the certificates that it is trusted by. They stay in this stage.
 ARG PIP_INDEX_URL
 ARG PIP_CERT
-COPY requirements/server-${FORMAT}.txt src/metricgate/server/slim.py /build/
+COPY requirements/server-pip.txt requirements/server-${FORMAT}.txt src/metricgate/server/slim.py /build/
 # All of it are wheels, but for Arm psutil: KServe holds it below the first version that has one. There the setuptools of the
 # lock compiles it, without debugging information, which would name a folder that has another name each time. Bytecode holds sets
 # in the order of their hashes. All in one step: an engine hashes what each leaves, here a gigabyte and more.
 RUN python3 -m venv /build/pip \
+ && pip() { /build/pip/bin/python -m pip --quiet --disable-pip-version-check "$@" \
+      --require-hashes --no-deps --no-compile --no-cache-dir; } \
+ && pip install --requirement /build/server-pip.txt \
  && python3 -m venv --without-pip /opt/venv \
  && awk '/^[a-z]/ {source = /^psutil==/} {print > (source ? "/build/source.txt" : "/build/wheels.txt")}' \
       "/build/server-${FORMAT}.txt" \
- && pip() { /build/pip/bin/pip --python /opt/venv/bin/python --quiet --disable-pip-version-check install \
-      --require-hashes --no-deps --no-compile --no-cache-dir "$@"; } \
- && pip --only-binary :all: --requirement /build/wheels.txt \
- && CFLAGS=-g0 pip --no-build-isolation --requirement /build/source.txt \
+ && pip --python /opt/venv/bin/python install --only-binary :all: --requirement /build/wheels.txt \
+ && CFLAGS=-g0 pip --python /opt/venv/bin/python install --no-build-isolation --requirement /build/source.txt \
  && packages="$(echo /opt/venv/lib/python3*/site-packages)" \
  && PYTHONHASHSEED=0 python3 /build/slim.py "$packages" \
  && echo /opt/metricgate > "$packages/metricgate.pth" \

@@ -53,7 +53,7 @@ reference: $(VENV)/.dev  ## write the README's tables of inputs and outputs
 	$(BIN)/python -m metricgate.github.reference
 
 lock: $(VENV)/.dev  ## resolve requirements/*.in again, with hashes, for every platform and Python
-	for set in dev demo core release tune kubernetes server-keras server-onnx setup; do \
+	for set in dev demo core release tune kubernetes server-keras server-onnx server-pip setup; do \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-strip-extras --no-header --no-annotate \
 	    $$([ $$set = dev ] || echo --constraint requirements/dev.txt) requirements/$$set.in --output-file requirements/$$set.txt || exit 1; \
 	done

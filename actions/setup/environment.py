@@ -124,7 +124,7 @@ def key(lock: str = "core") -> str:
 def sources(lock: str = "core") -> list[Path]:
     """The files that the environment is made from, in a fixed order."""
     # Those of the model server go into the package, which builds its image.
-    locks = (ROOT / "requirements" / f"{name}.txt" for name in (lock, "setup", "server-keras", "server-onnx"))
+    locks = (ROOT / "requirements" / f"{name}.txt" for name in (lock, "setup", "server-keras", "server-onnx", "server-pip"))
     fixed = [Path(__file__).resolve(), ROOT / "pyproject.toml", ROOT / "Dockerfile", *locks]
     package = (file for file in (ROOT / "src").rglob("*") if file.is_file() and "__pycache__" not in file.parts)
     return fixed + sorted(package)

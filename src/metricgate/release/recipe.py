@@ -16,7 +16,7 @@ Format = Literal["keras", "onnx"]
 
 _PACKAGE = Path(__file__).parents[1]
 _SERVER = _PACKAGE / "server"
-_LOCKS = ("server-keras.txt", "server-onnx.txt")
+_LOCKS = ("server-keras.txt", "server-onnx.txt", "server-pip.txt")
 
 
 @dataclass(frozen=True, kw_only=True)
