@@ -1,4 +1,4 @@
-"""Starts Keras trainings by the hundred: imports TensorFlow once, then each training is a fork of that process.
+"""Starts Keras trainings, or scripts, by the hundred: imports TensorFlow once, then each is a fork of that process.
 
 A fork that never used TensorFlow's runtime is as good as a new process, and costs a second less than the twelve that an import
 takes. `Zygote` is the side of the tests; ``python -m tests.zygote`` is the process.
@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import resource
+import runpy
 import select
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,15 +85,30 @@ class Zygote:
             signal_number: Which.
             environ: More variables.
         """
+        return self._asked(
+            {
+                "kind": kind,
+                "environ": {**(environ or {}), **({"METRICGATE_CHECKPOINT_DIR": str(checkpoints)} if checkpoints else {})},
+                "kill_after": kill_after,
+                "kill_at_step": kill_at_step,
+                "signal": int(signal_number),
+            }
+        )
+
+    def run(self, script: Path, *arguments: str, environ: Mapping[str, str], kill_at: str = "") -> Outcome:
+        """Run a script as ``python SCRIPT ARGUMENTS`` would, in a process of its own.
+
+        Args:
+            script: Its file.
+            arguments: Its own.
+            environ: More variables.
+            kill_at: Kill it when it has written this.
+        """
+        return self._asked({"script": [str(script), *arguments], "environ": dict(environ), "kill_at": kill_at})
+
+    def _asked(self, order: Mapping[str, object]) -> Outcome:
         assert self._process.stdin
         assert self._process.stdout
-        order = {
-            "kind": kind,
-            "environ": {**(environ or {}), **({"METRICGATE_CHECKPOINT_DIR": str(checkpoints)} if checkpoints else {})},
-            "kill_after": kill_after,
-            "kill_at_step": kill_at_step,
-            "signal": int(signal_number),
-        }
         print(json.dumps(order), file=self._process.stdin, flush=True)
         answer = self._process.stdout.readline()
         if not answer:
@@ -124,7 +141,8 @@ def _one(order: dict[str, Any]) -> dict[str, Any]:
     os.close(tell)
     os.close(write_log)
     heard, text, first = b"", b"", 0.0
-    where, delay = order["kill_after"] or ("", 0.0)
+    where, delay = order.get("kill_after") or ("", 0.0)
+    last_words = order.get("kill_at", "").encode()
     sent = False
     open_ends = {told, log}
     while open_ends:
@@ -144,6 +162,8 @@ def _one(order: dict[str, Any]) -> dict[str, Any]:
                 heard += data
             else:
                 text += data
+                if last_words and last_words in text:
+                    os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     ended = time.monotonic()
     os.close(told)
@@ -161,9 +181,11 @@ def _child(order: dict[str, Any], tell: int) -> None:
     code = 1
     try:
         os.environ.update(order["environ"])
-        code = _train(order, tell)
+        code = _script(order["script"]) if "script" in order else _train(order, tell)
     except SystemExit as stop:
-        code = int(stop.code or 0)
+        code = stop.code if isinstance(stop.code, int) else bool(stop.code)
+        if isinstance(stop.code, str):
+            sys.stderr.write(f"{stop.code}\n")
     except BaseException:  # noqa: BLE001 - the one who waits has to know
         traceback.print_exc()
     for thread in threading.enumerate():  # as Python does before it ends, which a fork of this process must not do
@@ -173,6 +195,14 @@ def _child(order: dict[str, Any], tell: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code)
+
+
+def _script(command: list[str]) -> int:
+    sys.argv = command
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    sys.path.insert(0, str(Path(command[0]).parent))
+    runpy.run_path(command[0], run_name="__main__")
+    return 0
 
 
 def _train(order: dict[str, Any], tell: int) -> int:

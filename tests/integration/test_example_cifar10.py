@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
+import signal
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.zygote import Zygote
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "cifar10"
 TRAINING, TEST = 40, 20
@@ -44,52 +46,38 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-Environment = dict[str, str | Path]
-
-
-def start(script: str, *arguments: str, environment: Environment) -> subprocess.Popen[str]:
-    """One of the example's scripts, started as metricgate starts it."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("METRICGATE_", "CIFAR10_"))}
-    variables = {**inherited, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen(
-        [sys.executable, str(EXAMPLE / script), *arguments],
-        env=variables | {name: str(value) for name, value in environment.items()},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def run(script: str, *arguments: str, environment: Environment) -> tuple[int, str, str]:
-    """Exit code, output and messages of a script."""
-    with start(script, *arguments, environment=environment) as process:
-        output, messages = process.communicate(timeout=300)
-    return process.returncode, output, messages
+@pytest.fixture(scope="module")
+def scripts() -> Iterator[Zygote]:
+    """What starts the example's scripts: each imports TensorFlow and Keras, here once for all of them."""
+    with Zygote() as scripts:
+        yield scripts
 
 
 @pytest.fixture
-def environment(folder: Path, tmp_path: Path) -> Environment:
+def environment(folder: Path, tmp_path: Path) -> dict[str, str]:
     """What metricgate tells the scripts, and where the data is."""
     return {
-        "CIFAR10_DIR": folder,
+        "CIFAR10_DIR": str(folder),
         "METRICGATE_SEED": "3",
-        "METRICGATE_MODEL": tmp_path / "out" / "model.keras",
-        "METRICGATE_RUN_DIR": tmp_path / "run",
-        "METRICGATE_CHECKPOINT_DIR": tmp_path / "checkpoints",
+        "METRICGATE_MODEL": str(tmp_path / "out" / "model.keras"),
+        "METRICGATE_RUN_DIR": str(tmp_path / "run"),
+        "METRICGATE_CHECKPOINT_DIR": str(tmp_path / "checkpoints"),
     }
 
 
 @pytest.mark.parametrize("model", ["article", "strong"])
-def test_a_short_training_writes_what_the_contract_asks_for(model: str, environment: Environment, tmp_path: Path) -> None:
-    code, output, messages = run("train.py", "--model", model, "--epochs", "2", environment=environment)
-    assert code == 0, messages
-    assert "seed 3" in output
+def test_a_short_training_writes_what_the_contract_asks_for(
+    model: str, scripts: Zygote, environment: dict[str, str], tmp_path: Path
+) -> None:
+    trained = scripts.run(EXAMPLE / "train.py", "--model", model, "--epochs", "2", environ=environment)
+    assert trained.status == 0, trained.log
+    assert "seed 3" in trained.log
     with zipfile.ZipFile(tmp_path / "out" / "model.keras") as saved:
         assert b"bfloat16" not in saved.read("config.json")  # whatever it was trained in
     assert list((tmp_path / "checkpoints").iterdir()) == []
 
-    code, _, messages = run("evaluate.py", environment=environment)
-    assert code == 0, messages
+    evaluated = scripts.run(EXAMPLE / "evaluate.py", environ=environment)
+    assert evaluated.status == 0, evaluated.log
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     with (tmp_path / "run" / "scores.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -102,22 +90,23 @@ def test_a_short_training_writes_what_the_contract_asks_for(model: str, environm
     assert metrics["loss"]["value"] == pytest.approx(np.mean([float(row["loss"]) for row in rows]))
 
 
-def test_a_killed_training_goes_on_after_what_was_finished(environment: Environment, tmp_path: Path) -> None:
-    arguments = ("train.py", "--model", "fast", "--epochs", "3")  # two on small images, one on larger ones
-    with start(*arguments, environment=environment) as process:
-        assert process.stdout is not None
-        assert any("Epoch 3/3" in line for line in process.stdout)
-        process.kill()
+def test_a_killed_training_goes_on_after_what_was_finished(
+    scripts: Zygote, environment: dict[str, str], tmp_path: Path
+) -> None:
+    script, *options = EXAMPLE / "train.py", "--model", "fast", "--epochs", "3"  # two on small images, one on larger ones
+    killed = scripts.run(script, *options, environ=environment, kill_at="Epoch 3/3")
+    assert killed.status == -signal.SIGKILL, killed.log
 
-    code, output, messages = run(*arguments, environment=environment)
-    assert code == 0, messages
-    epochs = [line for line in output.splitlines() if line.startswith("Epoch ")]
+    gone_on = scripts.run(script, *options, environ=environment)
+    assert gone_on.status == 0, gone_on.log
+    epochs = [line for line in gone_on.log.splitlines() if line.startswith("Epoch ")]
     assert epochs in (["Epoch 3/3"], [])  # it may have been finished between its announcement and the signal
     assert (tmp_path / "out" / "model.keras").is_file()
 
 
 def test_a_missing_folder_is_explained(tmp_path: Path) -> None:
-    code, _, messages = run("train.py", environment={"CIFAR10_DIR": tmp_path / "nowhere"})
-    assert code == 1
-    assert "train.parquet does not exist" in messages
-    assert "keras.datasets downloads CIFAR-10" in messages
+    command = [sys.executable, str(EXAMPLE / "train.py"), "--data", str(tmp_path / "nowhere")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "train.parquet does not exist" in done.stderr
+    assert "keras.datasets downloads CIFAR-10" in done.stderr

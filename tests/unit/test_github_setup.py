@@ -19,7 +19,9 @@ PROJECT = Path(__file__).parents[2]
 
 def copy(folder: Path) -> Path:
     """The files that make the environment, and nothing else."""
-    locks = (f"requirements/{name}.txt" for name in ("core", "release", "tune", "setup", "server-keras", "server-onnx", "server-pip"))
+    locks = (
+        f"requirements/{name}.txt" for name in ("core", "release", "tune", "setup", "server-keras", "server-onnx", "server-pip")
+    )
     for name in ("actions/setup/environment.py", *locks, "pyproject.toml", "Dockerfile"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(PROJECT / name, folder / name)
