@@ -22,6 +22,7 @@ SINGLES = 32
 """Examples at either end of the influence values that are blocks of their own: what is far out is drawn exactly."""
 
 _CELLS = 4_000_000
+_IN_CACHE = 16_384
 _CELL_COST = 20
 """How many examples are drawn in the time of one binomial number."""
 _BUDGET = 2.5e9
@@ -56,11 +57,14 @@ def drawing(
         width = 0
         statistics = [metric.resampled(sample) for sample in samples]
     whole = codes if not isinstance(metric, OfSums) else None
+    at_once = max(1, _IN_CACHE // units)
 
     def draw(generator: np.random.Generator, size: int) -> tuple[Vector, ...]:
         multiplicities = np.empty((size, units))
-        for row in multiplicities:
-            row[:] = np.bincount(generator.integers(0, units, size=units), minlength=units)
+        for start in range(0, size, at_once):
+            rows = multiplicities[start : start + at_once]
+            drawn = generator.integers(0, units, size=rows.shape) + np.arange(len(rows))[:, np.newaxis] * units
+            rows[:] = np.bincount(drawn.ravel(), minlength=rows.size).reshape(rows.shape)
         if whole is not None:
             multiplicities = multiplicities[:, whole]
         return tuple(statistic(multiplicities) for statistic in statistics)
