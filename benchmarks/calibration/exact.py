@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,32 +112,41 @@ def rejections(  # six numbers make a regime
     n: int, p_better: float, p_worse: float, *, null: float, side: Alternative, alpha: float
 ) -> float:
     """The probability that the test rejects: for each number of worse ones, what rejects is one end of the better ones."""
-    rate = 0.0
-    for worse, weight in _likely(n, p_worse):
-        rest = stats.binom(n - worse, min(p_better / (1 - p_worse), 1.0))
-        low, high = int(rest.ppf(1e-10)), int(rest.isf(1e-10))
+    numbers, weights = _likely(n, p_worse)
+    rest = stats.binom(n - numbers, min(p_better / (1 - p_worse), 1.0))
+    ends = []
+    lows, highs = (np.asarray(tail).astype(int).tolist() for tail in (rest.ppf(1e-10), rest.isf(1e-10)))
+    for worse, low, high in zip(numbers.tolist(), lows, highs, strict=True):
 
         def rejects(better: int, worse: int = worse) -> bool:
             table = PairedProportions(better=better, worse=worse, n=n, covers="")
             return table.p_value(null=null, alternative=side) <= alpha
 
-        if not rejects(low if side == "less" else high):
-            continue
-        while low < high:
-            middle = (low + high + (side == "less")) // 2
-            if side == "less":
-                low, high = (middle, high) if rejects(middle) else (low, middle - 1)
-            else:
-                low, high = (low, middle) if rejects(middle) else (middle + 1, high)
-        rate += weight * float(rest.cdf(low) if side == "less" else rest.sf(low - 1))
-    return rate
+        ends.append(_end(low, high, rejects, side=side))
+    some = np.array([end is not None for end in ends])
+    end = np.array([-1 if end is None else end for end in ends])
+    tails = rest.cdf(end) if side == "less" else rest.sf(end - 1)
+    return float(weights[some] @ tails[some])
 
 
-def _likely(n: int, probability: float) -> list[tuple[int, float]]:
+def _end(low: int, high: int, rejects: Callable[[int], bool], *, side: Alternative) -> int | None:
+    """The last number, up or down from one end, that rejects; None if not even that end does."""
+    if not rejects(low if side == "less" else high):
+        return None
+    while low < high:
+        middle = (low + high + (side == "less")) // 2
+        if side == "less":
+            low, high = (middle, high) if rejects(middle) else (low, middle - 1)
+        else:
+            low, high = (low, middle) if rejects(middle) else (middle + 1, high)
+    return low
+
+
+def _likely(n: int, probability: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     distribution = stats.binom(n, probability)
     low, high = int(distribution.ppf(1e-8)), int(distribution.isf(1e-8))
     # Of many thousand numbers every few tell as much.
     step = max(1, (high - low) // 150)
     counts = np.arange(max(low, 0), high + 1, step)
     weights = distribution.pmf(counts)
-    return [(int(count), float(weight)) for count, weight in zip(counts, weights / weights.sum(), strict=True)]
+    return counts, weights / weights.sum()
