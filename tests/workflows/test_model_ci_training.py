@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 PUSH = {"ref": "refs/heads/main"}
+NUMBER = 7
 
 
 def workflow(**inputs: str) -> str:
@@ -66,15 +67,38 @@ class TestSeveralRunners:
         assert "the job `merge` failed: seed 2 is missing" in judged, "the check that is required says it too"
 
 
-def test_what_does_not_touch_the_training_is_judged_with_the_recorded_runs(
-    act: Act, repository: Callable[[str], Repository]
-) -> None:
-    scratch = repository(workflow())
-    scratch.commit("Say what training depends on", scratch.replace("metricgate.yaml", "seeds:", "inputs: [train.py], seeds:"))
-    act.run(scratch, "push", PUSH)
-    main = scratch.git("rev-parse", "main")
-    scratch.change("docs", {"README.md": "What this model is for.\n"})
-    outcome = act.run(scratch, "pull_request", scratch.pull_request("docs"))
+@pytest.fixture(scope="module")
+def recorded(
+    act: Act, repository_of_the_module: Callable[[str], Repository], tmp_path_factory: pytest.TempPathFactory
+) -> Repository:
+    """A repository that says what its training depends on; its main is recorded, and the models are kept."""
+    scratch = repository_of_the_module(workflow())
+    policy = scratch.replace("metricgate.yaml", "seeds:", "inputs: [train.py], seeds:")["metricgate.yaml"]
+    models = tmp_path_factory.mktemp("kept") / "models"
+    scratch.commit("Keep models", {"metricgate.yaml": f"{policy}baseline: {{models: '{models}'}}\n"})
+    pushed = act.run(scratch, "push", PUSH)
+    assert pushed.jobs["record"] == "success"
+    return scratch
+
+
+def test_a_changed_evaluation_is_put_to_the_recorded_model(act: Act, recorded: Repository) -> None:
+    trained = ("train.py", "weight = 1.0 + random.Random(seed).gauss(0, 0.01)", "weight = random.Random(seed).gauss(1.0, 0.01)")
+    recorded.change("other", {**recorded.replace(*trained), **recorded.replace("evaluate.py", "range(600)", "range(700)")})
+    outcome = act.run(recorded, "pull_request", recorded.pull_request("other"))
+    assert outcome.jobs == dict.fromkeys(("find", "train", "baseline", "judge", "note"), "success")
+    assert "Evaluate the recorded baseline, as this change is evaluated" in outcome.log
+    assert "Train the baseline" not in outcome.log
+    assert "not trained again" not in outcome.log
+    found = report(outcome)
+    assert found["baseline"]["commits_before"] == 0
+    assert found["verdict"] != "not_comparable"
+    assert "This change alters how models are evaluated" in recorded.remote.comments(NUMBER)[0]["body"]
+
+
+def test_what_does_not_touch_the_training_is_judged_with_the_recorded_runs(act: Act, recorded: Repository) -> None:
+    main = recorded.git("rev-parse", "main")
+    recorded.change("docs", {"README.md": "What this model is for.\n"})
+    outcome = act.run(recorded, "pull_request", recorded.pull_request("docs"))
     assert outcome.jobs == dict.fromkeys(("find", "train", "judge", "note"), "success")
     for seed in range(3):
         assert f"seed {seed}: not trained again: the same training is recorded at {main[:7]}" in outcome.log
