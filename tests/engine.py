@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import os
 import platform
@@ -164,7 +165,8 @@ def _ensure_images(engine: Engine) -> None:
             engine.client.images.get(built).tag(*image.split(":"))
 
 
-def _settings() -> dict[str, str]:
+@functools.cache
+def _settings() -> Mapping[str, str]:
     """The files that let pip in a container reach the package index that this machine's pip reaches."""
     listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True).stdout
     options = dict(line.split(".", 1)[1].split("=", 1) for line in listed.splitlines() if "=" in line)
