@@ -84,7 +84,6 @@ def _shares(items: Sequence[pytest.Item], workers: int) -> list[pytest.Item]:
 
 def pytest_collection_finish() -> None:
     """All modules are there by now: the garbage collector need not look at them, and begins."""
-    gc.collect()
     gc.freeze()
     gc.enable()
 
