@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import re
 import shutil
 import socket
@@ -30,8 +31,8 @@ from tests.token_server import TokenServer
 
 HOST = "127.0.0.1"
 USER, PASSWORD = "robot", "correct horse battery staple"
-# What `htpasswd -B` makes of that password.
-_HASHED = "$2y$05$D.ktYVcF/iI44USyPub6mei/bLBoSUGDNGfF4TjRHPH7Q.0xlqPjy"
+# What `htpasswd -B -C 4` makes of that password.
+_HASHED = "$2y$04$D.ktYVcF/iI44USyPub6me4QDZxnH/j/RkP6RTCB8sa9jgfN0yo5a"
 _START_S = 30.0
 _CHUNK = 1 << 20
 
@@ -86,7 +87,7 @@ def started(
         (port,) = free_ports(1)
         settings: dict[str, object] = {
             "version": 0.1,
-            "log": {"level": "error"},
+            "log": {"level": "error", "accesslog": {"disabled": True}},
             "storage": {
                 "filesystem": {"rootdirectory": str(storage or folder / "storage")},
                 "delete": {"enabled": True},
@@ -110,7 +111,12 @@ def started(
             environ |= {"REQUESTS_CA_BUNDLE": str(folder / "cert.pem")}
         (folder / "config.yml").write_text(json.dumps(settings))  # JSON is YAML
         with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(["docker-registry", "serve", folder / "config.yml"], stdout=log, stderr=log)
+            process = subprocess.Popen(
+                ["docker-registry", "serve", folder / "config.yml"],
+                env={**os.environ, "GOMAXPROCS": "1"},  # there are fewer processors than who wants one
+                stdout=log,
+                stderr=log,
+            )
         try:
             _until_it_listens(port, process, folder / "log")
             yield Registry(f"{HOST}:{port}", storage or folder / "storage", environ, process)
