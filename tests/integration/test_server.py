@@ -44,15 +44,15 @@ def answers(models: Path) -> Any:
 
 @pytest.fixture(scope="module", params=["two.keras", "two"])
 def two(models: Path, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A model with two inputs and two outputs, as Keras and as SavedModel."""
-    with server_scene.running(models / request.param, tmp_path_factory.mktemp("log") / "log") as server:
+    """A model with two inputs and two outputs, as Keras and as SavedModel; the log says what is imported."""
+    with server_scene.running(models / request.param, tmp_path_factory.mktemp("log") / "log", PYTHONVERBOSE="1") as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def types(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """An ONNX model that gives back what it takes, of every type."""
-    with server_scene.running(models / "types.onnx", tmp_path_factory.mktemp("log") / "log") as server:
+    """An ONNX model that gives back what it takes, of every type; the log says what is imported."""
+    with server_scene.running(models / "types.onnx", tmp_path_factory.mktemp("log") / "log", PYTHONVERBOSE="1") as server:
         yield server
 
 
@@ -180,8 +180,8 @@ def test_answers_that_are_not_finite_are_words_in_valid_json(models: Path, tmp_p
 _VALUES = {"BOOL": [True, False], "BYTES": [b"a", "ä".encode()], "UINT64": [2**64 - 1, 0], "INT8": [-128, 127]}
 
 
-@pytest.mark.parametrize("binary", [False, True])
-def test_every_type_goes_in_and_comes_out_as_it_was(types: Server, binary: bool) -> None:
+def _there_and_back(types: Server, *, binary: bool) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, np.ndarray[Any, Any]]]:
+    """A tensor of each type, and what comes back."""
     given = {name: np.array(_VALUES.get(name, [1, 2]), NUMPY[name]) for name in NUMPY}
     inputs = []
     for name, array in given.items():
@@ -189,7 +189,12 @@ def test_every_type_goes_in_and_comes_out_as_it_was(types: Server, binary: bool)
         # KServe's client sends and takes FP16 in binary form only.
         tensor.set_data_from_numpy(array, binary_data=binary or name == "FP16")
         inputs.append(tensor)
-    back = _infer(types, kserve.InferRequest("m", inputs, parameters={"binary_data_output": binary}))
+    return given, _infer(types, kserve.InferRequest("m", inputs, parameters={"binary_data_output": binary}))
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_every_type_goes_in_and_comes_out_as_it_was(types: Server, binary: bool) -> None:
+    given, back = _there_and_back(types, binary=binary)
     for name, array in given.items():
         if name == "BYTES":  # the client gives texts of JSON as str
             assert [value if isinstance(value, bytes) else value.encode() for value in back["out_BYTES"]] == array.tolist()
@@ -313,12 +318,19 @@ def test_onnx_runtime_reports_to_nobody(models: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "home").exists()
 
 
-@pytest.mark.parametrize("model", ["one.keras", "odd", "types.onnx"])
-def test_a_running_server_has_read_nothing_of_what_the_image_leaves_out(models: Path, tmp_path: Path, model: str) -> None:
-    with server_scene.running(models / model, tmp_path / "log", PYTHONVERBOSE="1") as server:  # it says what it imports
-        server.ask("POST", "/v1/models/m:predict", {"instances": [[1, 2]]})
-        mapped = Path(f"/proc/{server.process.pid}/maps").read_text()
-        said = server.said
+def test_a_running_server_has_read_nothing_of_what_the_image_leaves_out(two: Server) -> None:
+    assert two.ask("POST", "/v2/models/m/infer", GIVEN).status == 200
+    _has_read_nothing_left_out(two)
+
+
+def test_nor_has_one_of_onnx(types: Server) -> None:
+    _there_and_back(types, binary=True)
+    _has_read_nothing_left_out(types)
+
+
+def _has_read_nothing_left_out(server: Server) -> None:
+    mapped = Path(f"/proc/{server.process.pid}/maps").read_text()
+    said = server.said
     packages = Path(kserve.__file__).parents[1]
     assert str(packages) in mapped
     left_out = [
