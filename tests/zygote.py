@@ -7,6 +7,7 @@ takes. `Zygote` is the side of the tests; ``python -m tests.zygote`` is the proc
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import resource
@@ -123,6 +124,7 @@ def _serve() -> None:
 
     import tests.keras_trainings  # noqa: F401
 
+    gc.freeze()  # what was imported stays: no fork has to look at it again and again
     for line in sys.stdin:
         sys.stdout.write(json.dumps(_one(json.loads(line))) + "\n")
         sys.stdout.flush()
