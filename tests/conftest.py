@@ -68,6 +68,7 @@ def _shares(items: Sequence[pytest.Item], workers: int) -> list[pytest.Item]:
     """The order in which each worker's share, as pytest-xdist cuts them, begins with what takes long and ends with unit tests.
 
     What is left at the end is small then, and no worker waits for another. A module stays together, as it may have a server.
+    Half of the unit tests come between: what takes long often waits, and they never do.
     """
     modules = [list(found) for _, found in itertools.groupby(items, key=lambda item: item.path)]
     long = [module for module in modules if not module[0].nodeid.startswith("tests/unit/")]
@@ -76,9 +77,12 @@ def _shares(items: Sequence[pytest.Item], workers: int) -> list[pytest.Item]:
     units = (item for module in modules if module[0].nodeid.startswith("tests/unit/") for item in module)
     order: list[pytest.Item] = []
     for worker in range(workers):
-        share = [item for module in long[worker::workers] for item in module]
+        mine = long[worker::workers]
         size = (len(items) - len(order)) // (workers - worker)
-        order += [*share, *itertools.islice(units, max(0, size - len(share)))]
+        room = max(0, size - sum(map(len, mine)))
+        for module in mine:
+            order += [*module, *itertools.islice(units, room // 2 // len(mine))]
+        order += itertools.islice(units, room - room // 2 // len(mine) * len(mine) if mine else room)
     return [*order, *units]
 
 

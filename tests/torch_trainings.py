@@ -41,10 +41,11 @@ class Outcome:
 class Trainings:
     """The process that trainings are forked from."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, transformers: bool = False) -> None:
+        """Import PyTorch, and Transformers too where trainings need it."""
         environ = {key: value for key, value in os.environ.items() if not key.startswith("METRICGATE_")}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.torch_trainings"],
+            [sys.executable, "-m", "tests.torch_trainings", *(["transformers"] if transformers else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -103,12 +104,15 @@ def killed(trainings: Trainings, kind: str, folder: Path, *, times: int, chance:
 
 def _serve() -> None:
     import torch
-    import transformers
 
-    import metricgate.torch
-    import metricgate.transformers  # noqa: F401 - all imported once
+    import metricgate.torch  # all imported once
 
-    _ = transformers.Trainer, transformers.BertForSequenceClassification  # these are imported when they are looked at
+    if "transformers" in sys.argv:
+        import transformers
+
+        import metricgate.transformers  # noqa: F401
+
+        _ = transformers.Trainer, transformers.BertForSequenceClassification  # these are imported when they are looked at
     torch.set_num_threads(1)
     for line in sys.stdin:
         sys.stdout.write(json.dumps(_one(json.loads(line))) + "\n")

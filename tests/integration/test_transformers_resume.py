@@ -17,7 +17,7 @@ FOLDER = Path("checkpoints", "trainer")
 
 @pytest.fixture(scope="module")
 def trainings() -> Iterator[Trainings]:
-    with Trainings() as trainings:
+    with Trainings(transformers=True) as trainings:
         yield trainings
 
 
