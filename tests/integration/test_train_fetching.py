@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import os
 import signal
@@ -11,7 +12,7 @@ import sys
 import textwrap
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,21 @@ class TestSeveralJobs:
         assert (len(found), machine.times) == (4, 1)
         assert len({data.folder for data in found}) == 1
         assert f"which process {os.getpid()} has" in machine.progress.getvalue()
+
+    def test_use_it_as_soon_as_it_is_there_and_not_when_others_no_longer_do(self, machine: Machine, tmp_path: Path) -> None:
+        with replace(machine, place=tmp_path / "elsewhere").fetched() as made:
+            home = made.folder.parent
+        machine.place.mkdir()
+        found: list[DataSet] = []
+        waiting = threading.Thread(target=lambda: found.append(machine.fetched()))
+        with (machine.place / f"{home.name}.lock").open("w") as held:
+            fcntl.flock(held, fcntl.LOCK_SH)  # of a job that has looked, or that trains
+            waiting.start()
+            until(lambda: "waiting for the data set" in machine.progress.getvalue())
+            home.rename(machine.place / home.name)  # what whoever fetches does in the end
+            waiting.join(DEADLINE_S)
+        assert [data.folder.parent.name for data in found] == [home.name]
+        assert machine.times == 1
 
     def test_are_told_who_does_not_get_ready(self, machine: Machine) -> None:
         job = {"GITHUB_REPOSITORY": "acme/model", "GITHUB_JOB": "train", "GITHUB_RUN_ID": "7"}

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import json
 import os
 import shlex
@@ -174,13 +175,17 @@ def fetched(
     with _told_plainly(home):
         place.mkdir(parents=True, exist_ok=True)
         for _ in range(_ATTEMPTS):
-            lock = waiting.lock(fcntl.LOCK_SH)
+            lock = _Lock(waiting.path)
+            waiting.take(lock, fcntl.LOCK_SH)
             if (marker := _intact(home)) is not None:
                 os.utime(home)  # somebody uses it
                 return DataSet(home / _DATA, marker.digest, lock)
+            found = _version(home)
             lock.close()
-            with waiting.lock(fcntl.LOCK_EX) as alone:
-                if _intact(home) is not None:
+            with _Lock(waiting.path) as alone:
+                # Whoever fetches it meanwhile uses it then, for as long as a training takes: it is not waited for.
+                taken = waiting.take(alone, fcntl.LOCK_EX, unless=functools.partial(_is_another, home, found))
+                if not taken or _intact(home) is not None:
                     continue
                 alone.say(_who(environ))
                 if home.exists():
@@ -212,10 +217,12 @@ class _Waiting:
     timeout_s: float
     told: bool = False
 
-    def lock(self, kind: int) -> _Lock:
+    def take(self, lock: _Lock, kind: int, *, unless: Callable[[], bool] = lambda: False) -> bool:
+        """Wait for it, and say whether it was taken: it is not where there is no need for it any more."""
         deadline = time.monotonic() + self.timeout_s
-        lock = _Lock(self.path)
         while not lock.try_to(kind):
+            if unless():
+                return False
             holder = lock.said or "another job"
             if not self.told:
                 self.console.say(f"waiting for the data set, which {holder} has")
@@ -228,7 +235,7 @@ class _Waiting:
                     fix="look what that job is at, and cancel it; or raise `timeout` under `train`",
                 )
             time.sleep(_LOOK_AGAIN_S)
-        return lock
+        return True
 
 
 def _who(environ: Mapping[str, str]) -> str:
@@ -284,6 +291,18 @@ def _intact(home: Path) -> _Marker | None:
         return marker if _state(home / _DATA) == marker.state else None
     except (OSError, pydantic.ValidationError):
         return None
+
+
+def _version(home: Path) -> tuple[int, int] | None:
+    """What is another after a data set was fetched anew; None where there is none."""
+    with contextlib.suppress(OSError):
+        status = (home / _MARKER).stat()
+        return status.st_ino, status.st_mtime_ns
+    return None
+
+
+def _is_another(home: Path, version: tuple[int, int] | None) -> bool:
+    return _version(home) not in (None, version)
 
 
 def _state(data: Path) -> str:
