@@ -80,9 +80,10 @@ def _shares(items: Sequence[pytest.Item], workers: int) -> list[pytest.Item]:
         mine = long[worker::workers]
         size = (len(items) - len(order)) // (workers - worker)
         room = max(0, size - sum(map(len, mine)))
+        between = room // 2 // max(1, len(mine))
         for module in mine:
-            order += [*module, *itertools.islice(units, room // 2 // len(mine))]
-        order += itertools.islice(units, room - room // 2 // len(mine) * len(mine) if mine else room)
+            order += [*module, *itertools.islice(units, between)]
+        order += itertools.islice(units, room - between * len(mine))
     return [*order, *units]
 
 

@@ -110,7 +110,7 @@ def _serve() -> None:
     if "transformers" in sys.argv:
         import transformers
 
-        import metricgate.transformers  # noqa: F401
+        import metricgate.transformers  # noqa: F401 - imported once
 
         _ = transformers.Trainer, transformers.BertForSequenceClassification  # these are imported when they are looked at
     torch.set_num_threads(1)

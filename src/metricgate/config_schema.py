@@ -27,8 +27,8 @@ def schema() -> dict[str, Any]:
 def _sentences(section: type[Section]) -> dict[str, str]:
     """The sentence below each field of a section.
 
-    Pydantic would read them too (``use_attribute_docstrings``), but whenever a section is imported, which doubles the time that
-    the configuration needs.
+    Pydantic would read them too (``use_attribute_docstrings``), but whenever a section is imported: a fifth of the time that
+    the configuration needs, in every command.
     """
     body = _classes(section.__module__)[section.__name__].body
     return {

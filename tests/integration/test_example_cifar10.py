@@ -95,12 +95,12 @@ def test_a_killed_training_goes_on_after_what_was_finished(
 ) -> None:
     script, *options = EXAMPLE / "train.py", "--model", "fast", "--epochs", "3"  # two on small images, one on larger ones
     killed = scripts.run(script, *options, environ=environment, kill_at="Epoch 3/3")
-    assert killed.status == -signal.SIGKILL, killed.log
+    assert killed.status in (-signal.SIGKILL, 0), killed.log  # it may have been finished before the signal came
 
     gone_on = scripts.run(script, *options, environ=environment)
     assert gone_on.status == 0, gone_on.log
     epochs = [line for line in gone_on.log.splitlines() if line.startswith("Epoch ")]
-    assert epochs in (["Epoch 3/3"], [])  # it may have been finished between its announcement and the signal
+    assert epochs in (["Epoch 3/3"], [])
     assert (tmp_path / "out" / "model.keras").is_file()
 
 

@@ -60,14 +60,15 @@ class TestInterpreter:
         for folder, content in {
             "one-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: The.One\nVersion: 1.0\n\nName: another\nVersion: 9\n",
             "two.egg-info/PKG-INFO": "metadata-version: 1.0\nname: two\nversion: 2.0+cpu\nDescription: long\n        Name: x\n",
+            "three.egg-info": "Name: three\nVersion: 3.0\n",  # a file, as distutils left it
             "broken-3.dist-info/METADATA": "Name: broken\n",
             "empty-4.dist-info/METADATA": "",
         }.items():
-            (tmp_path / folder).parent.mkdir()
+            (tmp_path / folder).parent.mkdir(exist_ok=True)
             (tmp_path / folder).write_text(content)
         environ = {**os.environ, "PYTHONPATH": str(tmp_path)}
         packages = environment.manifest(f"'{sys.executable}' train.py", cwd=tmp_path, environ=environ)["python"]["packages"]
-        assert (packages["the-one"], packages["two"]) == ("1.0", "2.0+cpu")
+        assert [packages.get(name) for name in ("the-one", "two", "three")] == ["1.0", "2.0+cpu", "3.0"]
         assert not {"another", "x", "broken", "empty"} & set(packages)
 
     @pytest.mark.parametrize("script", ["exit 3", "echo nonsense", "echo '[]'", "echo '{\"version\": 1}'"])

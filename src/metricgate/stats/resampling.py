@@ -23,6 +23,7 @@ SINGLES = 32
 
 _CELLS = 4_000_000
 _IN_CACHE = 16_384
+"""How many examples are drawn at once: few calls where there are few, and what was drawn stays in the processor's cache."""
 _CELL_COST = 20
 """How many examples are drawn in the time of one binomial number."""
 _BUDGET = 2.5e9

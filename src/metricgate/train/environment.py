@@ -31,7 +31,8 @@ import json, platform, re
 from importlib import metadata
 packages = {}
 for found in metadata.distributions():
-    head = (found.read_text("METADATA") or found.read_text("PKG-INFO") or "").partition("\n\n")[0]
+    texts = (found.read_text(name) for name in ("METADATA", "PKG-INFO", ""))  # "": a file, as distutils left it
+    head = next(filter(None, texts), "").partition("\n\n")[0]
     said = {key.lower(): value for key, value in re.findall(r"(?im)^(name|version):[ \t]*(\S+)", head)}
     if len(said) == 2:
         packages.setdefault(said["name"], said["version"])
