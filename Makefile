@@ -63,11 +63,14 @@ clean:  ## remove what make made
 
 # The environment is rebuilt when its lock changes. Every hash is checked: pip installs uv, and uv the rest, as the actions do. The
 # project itself is built without isolation, by the build backend that the lock names.
-$(VENV)/.%: requirements/%.txt requirements/setup.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit("metricgate needs Python 3.10 or newer, this is " + sys.version.split()[0] + "; say which with make PYTHON=python3.12") if sys.version_info < (3, 10) else None'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+$(VENV)/.%: requirements/%.txt $(VENV)/.uv pyproject.toml
 	@echo "Installing the locked environment ($<) …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/setup.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r $<
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.uv: requirements/setup.txt
+	@$(PYTHON) -c 'import sys; sys.exit("metricgate needs Python 3.10 or newer, this is " + sys.version.split()[0] + "; say which with make PYTHON=python3.12") if sys.version_info < (3, 10) else None'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@

@@ -28,6 +28,11 @@ IMPORTED = (
     "metricgate.releasing",
     "metricgate.baseline.commands",
     "metricgate.release.verifying",
+    "cyclonedx.validation.json",
+    "docker",
+    "fsspec",
+    "jsonschema",
+    "ruamel.yaml",
 )
 
 

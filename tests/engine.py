@@ -252,6 +252,8 @@ if __name__ == "__main__":
             for each in get_args(recipe.Format):
                 model_server(started, each)
     elif sys.argv[1:] == ["stop"]:
+        sys.stdout.write("stopping the engine of the tests …\n")
+        sys.stdout.flush()  # whoever waits for this may remove the project: what this needs of it is imported
         stop()
     else:
         sys.exit("usage: python -m tests.engine start|stop")

@@ -5,6 +5,7 @@ and has no artifact storage of GitHub's protocol without a server; the remote ac
 GitHub's API is the one on localhost, with one token for all jobs.
 """
 
+import dataclasses
 import json
 import os
 import re
@@ -219,8 +220,52 @@ def _annotations(entries: Sequence[Mapping[str, object]]) -> list[str]:
     return [line.partition("::")[2] for line in lines if re.match(r"[❗🚧💬❌]+\s+::(error|warning|notice)", line)]
 
 
+@dataclass(frozen=True)
+class Started:
+    """How jobs that start at once on a machine without an environment find it.
+
+    Attributes:
+        codes: Their exit codes.
+        paths: The Python that each was given.
+        told: What each wrote to its log.
+        left: What lay in the tool cache when all had ended.
+    """
+
+    codes: Sequence[int]
+    paths: Sequence[str]
+    told: Sequence[str]
+    left: Sequence[str]
+
+
 @pytest.fixture(scope="session")
-def act(tmp_path_factory: pytest.TempPathFactory) -> Act:
+def tool_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That of a machine whose jobs share it: here all jobs of all workers of pytest."""
+    tools = shared_folder.of_the_run(tmp_path_factory) / "tool cache"
+    tools.mkdir(exist_ok=True)
+    return tools
+
+
+@pytest.fixture(scope="session")
+def started(tmp_path_factory: pytest.TempPathFactory, tool_cache: Path) -> Started:
+    """Three jobs that start at once, before any other: they make the environment that the others find."""
+    kept = shared_folder.made_once(
+        tmp_path_factory, "started at once", lambda folder: _start_at_once(tool_cache, folder / "started.json")
+    )
+    return Started(**json.loads((kept / "started.json").read_text()))
+
+
+def _start_at_once(tool_cache: Path, told: Path) -> None:
+    environ = {**os.environ, "RUNNER_TOOL_CACHE": str(tool_cache)}
+    command = [str(Path(sys.base_prefix) / "bin" / "python3"), "-I", str(PROJECT / "actions" / "setup" / "environment.py")]
+    jobs = [subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    answers = [job.communicate(timeout=300) for job in jobs]
+    left = sorted(path.name for path in (tool_cache / "metricgate").iterdir() if path.is_dir())
+    codes, paths, logs = [job.returncode for job in jobs], [path.strip() for path, _ in answers], [log for _, log in answers]
+    told.write_text(json.dumps(dataclasses.asdict(Started(codes, paths, logs, left))))
+
+
+@pytest.fixture(scope="session")
+def act(tmp_path_factory: pytest.TempPathFactory, tool_cache: Path, started: Started) -> Act:  # noqa: ARG001 - see there
     """`act`, with metricgate as GitHub would fetch it."""
     home = tmp_path_factory.mktemp("act") / "a runner"  # a space on purpose
     home.mkdir()
@@ -231,10 +276,7 @@ def act(tmp_path_factory: pytest.TempPathFactory) -> Act:
     bash = programs / "bash"
     bash.write_text(BASH.format(bash=shutil.which("bash")))
     bash.chmod(0o755)
-    # One tool cache, which is where `act` looks for it: jobs of one machine share it, also those of other workers of pytest.
-    tools = shared_folder.of_the_run(tmp_path_factory) / "tool cache"
-    tools.mkdir(exist_ok=True)
-    (home / "tool_cache").symlink_to(tools)
+    (home / "tool_cache").symlink_to(tool_cache)  # where `act` looks for it
     environ = {
         key: value for key, value in os.environ.items() if not key.startswith(("GITHUB_", "RUNNER_", "INPUT_", "PYTEST"))
     }
