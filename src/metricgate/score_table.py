@@ -180,7 +180,7 @@ class ScoreTable:
         """
         names = sorted(set(reference_columns))
         columns = [self._column(name) for name in names]
-        texts = [self._needed_ids().column.text, *(self._same_in_all_formats(column)(column.text) for column in columns)]
+        texts = [self._needed_ids().column.text, *(self._in_all_formats(column) for column in columns)]
         values = ", ".join(f"{text} AS v{i}" for i, text in enumerate(texts))
         netstrings = " || ".join(f"coalesce(strlen(v{i}) || ':' || v{i}, '~') || ','" for i in range(len(texts)))
         digest = hashlib.sha256(FINGERPRINT_LAYOUT)
@@ -290,11 +290,15 @@ class ScoreTable:
             fix="decide what an example without a score means: leave it out of every run, or score it as wrong",
         )
 
-    def _same_in_all_formats(self, column: Column) -> Callable[[str], str]:
-        """What to do with the column's text (SQL to SQL) so that CSV, JSON Lines and Parquet agree on it."""
+    def _in_all_formats(self, column: Column) -> str:
+        """The column's text (SQL) on which CSV, JSON Lines and Parquet agree."""
+        return self._same_in_all_formats(f"SELECT DISTINCT {column.text} AS text FROM {self._file.source}")(column.text)
+
+    def _same_in_all_formats(self, texts: str) -> Callable[[str], str]:
+        """What to do with a ``text`` (SQL to SQL) so that CSV, JSON Lines and Parquet agree on it, by all that there are."""
         all_booleans, all_whole = self._file.rows(
-            r"SELECT bool_and(lower(v) IN ('true', 'false')), bool_and(regexp_full_match(v, '-?[0-9]+(\.0+)?')) "
-            f"FROM (SELECT DISTINCT {column.text} AS v FROM {self._file.source})"
+            r"SELECT bool_and(lower(text) IN ('true', 'false')), bool_and(regexp_full_match(text, '-?[0-9]+(\.0+)?')) "
+            f"FROM ({texts})"
         )[0]
         if all_booleans:
             return lambda text: f"lower({text})"
@@ -303,13 +307,10 @@ class ScoreTable:
         return lambda text: text
 
     def _read_groups(self, column: Column) -> Groups:
-        canonical = self._same_in_all_formats(column)("text")
         distinct = f"SELECT DISTINCT {column.value} AS value, {column.text} AS text FROM {self._file.source}"
-        self._file.rows(
-            f"CREATE OR REPLACE TABLE named AS "
-            f"SELECT value, {canonical} AS name, row_number() OVER () - 1 AS k FROM ({distinct})"
-        )
-        named = [name for (name,) in self._file.rows("SELECT name FROM named ORDER BY k")]
+        self._file.rows(f"CREATE OR REPLACE TABLE named AS SELECT value, text, row_number() OVER () - 1 AS k FROM ({distinct})")
+        name = self._same_in_all_formats("SELECT text FROM named")("text")
+        named = [name for (name,) in self._file.rows(f"SELECT {name} FROM named ORDER BY k")]
         if None in named:
             row = self._file.rows(f"SELECT min({POSITION}) FROM {self._file.source} WHERE {column.text} IS NULL")[0][0]
             raise InputError(
