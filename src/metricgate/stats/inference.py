@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 from scipy import special
 
-from metricgate.stats import tails
+from metricgate.stats import roots, tails
 
 Alternative = Literal["greater", "less"]
 
@@ -193,14 +193,12 @@ class Crossed(Student):
     counted_twice: float = 0.0
 
     def _quantile(self, tail: float) -> float:
-        from scipy import optimize  # a tenth of a second that only this needs
-
         if tail >= 0.5:
             return 0.0
         widest = 2.0
         while self._upper_tail(widest) > tail:
             widest *= 2
-        return float(optimize.brentq(lambda t: self._upper_tail(t) - tail, 0.0, widest, rtol=1e-12))
+        return roots.between(lambda t: self._upper_tail(t) - tail, 0.0, widest, xtol=1e-12)
 
     def _upper_tail(self, t: float) -> float:
         if t < 0:

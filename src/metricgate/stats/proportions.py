@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from metricgate.stats import roots
 from metricgate.stats.inference import Alternative, Interval, UndecidableError
 
 FEW_DISCORDANT = 25
@@ -120,8 +121,6 @@ class PairedProportions:
 
     def find_bound(self, tail: float, *, alternative: Alternative) -> float:
         """The end of the one-sided interval at 1 − ``tail``; ``interval`` remembers those that were found."""
-        from scipy import optimize  # a tenth of a second that only intervals need
-
         end = -1.0 if alternative == "greater" else 1.0
 
         def excess(delta: float) -> float:
@@ -129,7 +128,7 @@ class PairedProportions:
 
         if self.estimate == end or excess(self.estimate) <= 0:
             return self.estimate
-        found = float(optimize.brentq(excess, self.estimate, end, xtol=1e-15, rtol=1e-12))
+        found = roots.between(excess, self.estimate, end, xtol=1e-15)
         # What McNemar's mid-p value doesn't reject is never outside.
         return 0.0 if found * end < 0 and self.p_value(null=0.0, alternative=alternative) > tail else found
 
