@@ -34,19 +34,23 @@ BASE = "metricgate-test/base:bookworm-slim"
 """Debian with python3, python3-venv and ca-certificates, which reaches package indexes as this machine does."""
 
 PYTHON = "metricgate-test/python:bookworm-slim"
-"""Its python3 and what that needs, nothing else: a third of the bytes to compress, to send and to hash."""
+"""Its python3 and what that needs, nothing else, in one layer: a quarter of the bytes to compress, to send and to hash."""
 
 _BARE = "metricgate-test/bare:bookworm-slim"
 _PACKAGES = "python3,python3-venv,ca-certificates"
 _PYTHON = f"""\
 FROM {BASE} AS whole
+RUN mkdir -p /python/usr/bin /python/usr/lib /python/lib /python/lib64 /python/etc \\
+ && cp /usr/bin/python3.11 /python/usr/bin/python3 \\
+ && cp -a /usr/lib/python3.11 /python/usr/lib \\
+ && cp -L /usr/lib/*-linux-gnu/ld-linux-*.so.* /python/lib64 \\
+ && cp -L /usr/lib/*-linux-gnu/ld-linux-*.so.* /python/lib \\
+ && cp -L /usr/lib/*-linux-gnu/lib[cmz].so.* /usr/lib/*-linux-gnu/libexpat.so.* /python/lib \\
+ && cp /usr/lib/os-release /python/etc \\
+ && cd /python/usr/lib/python3.11 \\
+ && rm -r distutils lib2to3 pydoc_data test turtle* unittest lib-dynload/_codecs_*
 FROM scratch
-COPY --from=whole /usr/bin/python3* /usr/bin/
-COPY --from=whole /usr/lib/python3.11 /usr/lib/python3.11
-COPY --from=whole /usr/lib/*-linux-gnu/ld-linux-*.so.* /lib64/
-COPY --from=whole /usr/lib/*-linux-gnu/ld-linux-*.so.* /usr/lib/*-linux-gnu/lib[cmz].so.* /lib/
-COPY --from=whole /usr/lib/*-linux-gnu/libexpat.so.* /lib/
-COPY --from=whole /usr/lib/os-release /etc/
+COPY --from=whole /python /
 """
 _LABEL = "io.metricgate.test.settings"
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
