@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -46,13 +45,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def scripts() -> Iterator[Zygote]:
-    """What starts the example's scripts: each imports TensorFlow and Keras, here once for all of them."""
-    with Zygote() as scripts:
-        yield scripts
-
-
 @pytest.fixture
 def environment(folder: Path, tmp_path: Path) -> dict[str, str]:
     """What metricgate tells the scripts, and where the data is."""
@@ -67,16 +59,16 @@ def environment(folder: Path, tmp_path: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("model", ["article", "strong"])
 def test_a_short_training_writes_what_the_contract_asks_for(
-    model: str, scripts: Zygote, environment: dict[str, str], tmp_path: Path
+    model: str, zygote: Zygote, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    trained = scripts.run(EXAMPLE / "train.py", "--model", model, "--epochs", "2", environ=environment)
+    trained = zygote.run(EXAMPLE / "train.py", "--model", model, "--epochs", "2", environ=environment)
     assert trained.status == 0, trained.log
     assert "seed 3" in trained.log
     with zipfile.ZipFile(tmp_path / "out" / "model.keras") as saved:
         assert b"bfloat16" not in saved.read("config.json")  # whatever it was trained in
     assert list((tmp_path / "checkpoints").iterdir()) == []
 
-    evaluated = scripts.run(EXAMPLE / "evaluate.py", environ=environment)
+    evaluated = zygote.run(EXAMPLE / "evaluate.py", environ=environment)
     assert evaluated.status == 0, evaluated.log
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     with (tmp_path / "run" / "scores.csv").open(newline="") as stream:
@@ -90,14 +82,12 @@ def test_a_short_training_writes_what_the_contract_asks_for(
     assert metrics["loss"]["value"] == pytest.approx(np.mean([float(row["loss"]) for row in rows]))
 
 
-def test_a_killed_training_goes_on_after_what_was_finished(
-    scripts: Zygote, environment: dict[str, str], tmp_path: Path
-) -> None:
+def test_a_killed_training_goes_on_after_what_was_finished(zygote: Zygote, environment: dict[str, str], tmp_path: Path) -> None:
     script, *options = EXAMPLE / "train.py", "--model", "fast", "--epochs", "3"  # two on small images, one on larger ones
-    killed = scripts.run(script, *options, environ=environment, kill_at="Epoch 3/3")
+    killed = zygote.run(script, *options, environ=environment, kill_at="Epoch 3/3")
     assert killed.status in (-signal.SIGKILL, 0), killed.log  # it may have been finished before the signal came
 
-    gone_on = scripts.run(script, *options, environ=environment)
+    gone_on = zygote.run(script, *options, environ=environment)
     assert gone_on.status == 0, gone_on.log
     epochs = [line for line in gone_on.log.splitlines() if line.startswith("Epoch ")]
     assert epochs in (["Epoch 3/3"], [])

@@ -22,6 +22,8 @@ from tests.server_scene import Server
 from metricgate.server import slim
 from metricgate.server.tensors import NUMPY
 
+pytestmark = pytest.mark.slow
+
 A = [[1, 2, 3, 4], [0, 0, 0, 1]]
 B = [[0, 1], [4, 2]]
 GIVEN = {
