@@ -55,6 +55,7 @@ class Findings:
         evaluate: The evaluation command; None where training evaluates too, or nothing was found.
         metrics: Names and directions.
         metrics_file: Where they were read from.
+        ignored: Whether ``.gitignore`` names the folder where the model goes.
     """
 
     framework: str | None
@@ -63,6 +64,7 @@ class Findings:
     evaluate: str | None
     metrics: dict[str, Literal["higher", "lower"]]
     metrics_file: str | None
+    ignored: bool = False
 
 
 def main(folder: Path) -> int:
@@ -103,13 +105,15 @@ def look(folder: Path) -> Findings:
     train = _script(folder, "train.py", "training.py", "fit.py", "main.py")
     evaluate = _script(folder, "evaluate.py", "eval.py", "evaluation.py", "test_model.py", "score.py")
     metrics_path, metrics = _metrics(folder)
+    model = FRAMEWORKS[framework][1] if framework else "outputs/model"
     return Findings(
         framework=framework,
-        model=FRAMEWORKS[framework][1] if framework else "outputs/model",
+        model=model,
         train=f"python {train or 'train.py'}",
         evaluate=f"python {evaluate}" if evaluate else None if train else "python evaluate.py",
         metrics=metrics or {"accuracy": "higher"},
         metrics_file=str(metrics_path.relative_to(folder)) if metrics_path else None,
+        ignored=Path(model).parts[0] in {line.strip().strip("/") for line in _read(folder / ".gitignore").splitlines()},
     )
 
 
@@ -191,6 +195,8 @@ def _next_steps(found: Findings) -> Iterator[str]:
     if found.evaluate:
         yield f"`evaluate.run`: is `{found.evaluate}` how you evaluate? It should write scores.csv to METRICGATE_RUN_DIR."
     yield f"`model`: the file or folder that training writes (now {found.model})."
+    if not found.ignored:
+        yield f"In .gitignore: {Path(found.model).parts[0]}/, or wherever the model goes, so that nobody commits it."
     yield f"`metrics` and `rules`: {', '.join(found.metrics)} {'were found' if found.metrics_file else 'is a guess'}."
     if found.framework in _HOOKS:
         yield f"So that a training that was interrupted goes on where it was: {_HOOKS[found.framework]}."

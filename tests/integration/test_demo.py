@@ -14,7 +14,7 @@ from metricgate.demo import scratch, story
 from metricgate.demo.demo import MARKER, Place
 from metricgate.demo.scratch import MAIN, Scratch
 from metricgate.errors import ExitCode, UsageError
-from metricgate.report import document
+from metricgate.report import document, numbers
 
 HARMLESS, HARMFUL = story.PULL_REQUESTS
 
@@ -151,7 +151,10 @@ def test_the_demo_passes_the_refactoring_blocks_the_bug_and_says_why(demonstrate
 
     # A fixed bound lets the bug through; the comparison does not.
     assert [rule.outcome for rule in harmful.rules if rule.kind == "min"] == ["pass"]
-    assert f"because {HARMFUL.nature}" in " ".join(told.split())
+    sentence = " ".join(told.partition("In one sentence: this is blocked")[2].split())
+    assert f"because {HARMFUL.nature}" in sentence
+    for failed in [rule for rule in harmful.rules if rule.outcome == "fail" and rule.slice is None]:
+        assert f"{numbers.p_value(failed.p_adjusted)} for {failed.metric}" in sentence
     for change in story.PULL_REQUESTS:
         assert (output / "reports" / f"{change.branch}.md").read_text().startswith("### ")
         assert f": {change.title}\n" in told

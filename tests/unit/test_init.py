@@ -95,6 +95,16 @@ def test_it_says_what_to_edit(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         assert word in said
 
 
+@pytest.mark.parametrize(("ignored", "is_told"), [("", True), ("*.pyc\n", True), ("/outputs/\n", False), ("outputs\n", False)])
+def test_where_the_model_would_be_committed_it_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], ignored: str, is_told: bool
+) -> None:
+    if ignored:
+        (tmp_path / ".gitignore").write_text(ignored)
+    init.main(tmp_path)
+    assert ("In .gitignore: outputs/" in capsys.readouterr().out) == is_told
+
+
 def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such folder"):
         init.main(tmp_path / "nowhere")
