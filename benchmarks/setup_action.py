@@ -21,7 +21,6 @@ import tabulate
 from benchmarks import measure
 
 PROJECT = Path(__file__).parents[1]
-SOURCES = ("actions", "requirements", "src", "pyproject.toml", "README.md")
 
 
 def main(*, pairs: int = 3, warm: int = 21) -> None:
@@ -59,14 +58,10 @@ def main(*, pairs: int = 3, warm: int = 21) -> None:
 
 
 def _copy(folder: Path) -> Path:
-    """metricgate as a runner fetches it; work in the repository meanwhile must not make another environment of it."""
-    folder.mkdir()
-    for name in SOURCES:
-        source = PROJECT / name
-        if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy2(source, folder / name)
+    """metricgate as a runner fetches it: what is committed, so that work in the repository meanwhile changes nothing."""
+    archive = folder.with_suffix(".tar")
+    subprocess.run(["git", "-C", PROJECT, "archive", f"--output={archive}", "HEAD"], check=True)
+    shutil.unpack_archive(archive, folder, filter="data")
     return folder
 
 
