@@ -64,7 +64,7 @@ class Findings:
     evaluate: str | None
     metrics: dict[str, Literal["higher", "lower"]]
     metrics_file: str | None
-    ignored: bool = False
+    ignored: bool
 
 
 def main(folder: Path) -> int:
@@ -195,11 +195,11 @@ def _next_steps(found: Findings) -> Iterator[str]:
     if found.evaluate:
         yield f"`evaluate.run`: is `{found.evaluate}` how you evaluate? It should write scores.csv to METRICGATE_RUN_DIR."
     yield f"`model`: the file or folder that training writes (now {found.model})."
-    if not found.ignored:
-        yield f"In .gitignore: {Path(found.model).parts[0]}/, or wherever the model goes, so that nobody commits it."
     yield f"`metrics` and `rules`: {', '.join(found.metrics)} {'were found' if found.metrics_file else 'is a guess'}."
     if found.framework in _HOOKS:
         yield f"So that a training that was interrupted goes on where it was: {_HOOKS[found.framework]}."
+    if not found.ignored:
+        yield f"In .gitignore: {Path(found.model).parts[0]}/, or wherever the model goes, so that nobody commits it."
     yield f"In {WORKFLOW}: the labels of your training runner."
 
 

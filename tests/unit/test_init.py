@@ -114,5 +114,5 @@ def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 @example(name="x", metric="Null")
 @example(name="null", metric="on")
 def test_any_name_gives_a_valid_configuration(name: str, metric: str) -> None:
-    found = init.Findings(None, "outputs/model", "python train.py", None, {metric: "lower"}, None)
+    found = init.Findings(None, "outputs/model", "python train.py", None, {metric: "lower"}, None, ignored=True)
     assert list(config_file.loads(init.configuration(found, name=name)).metrics) == [metric]

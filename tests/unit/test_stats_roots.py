@@ -24,14 +24,14 @@ SHAPES: dict[str, Callable[[float], float]] = {
 
 
 class Counted:
-    """A function that knows how often it was called."""
+    """A function of one of those shapes that knows how often it was called."""
 
-    def __init__(self, function: Callable[[float], float]) -> None:
-        self.function, self.calls = function, 0
+    def __init__(self, shape: str, root: float, *, sign: int = 1) -> None:
+        self.shape, self.root, self.sign, self.calls = SHAPES[shape], root, sign, 0
 
     def __call__(self, x: float) -> float:
         self.calls += 1
-        return self.function(x)
+        return self.sign * self.shape(x - self.root)
 
 
 @given(
@@ -45,7 +45,7 @@ class Counted:
 def test_the_root_is_found_whatever_the_function_looks_like(
     *, shape: str, root: float, before: float, after: float, falls: bool, from_above: bool
 ) -> None:
-    function = Counted(lambda x: (-1 if falls else 1) * SHAPES[shape](x - root))
+    function = Counted(shape, root, sign=-1 if falls else 1)
     ends = (root - before, root + after)
     found = roots.between(function, *(reversed(ends) if from_above else ends), xtol=1e-9)
     close = 2e-9 + 2e-12 * abs(root)
@@ -59,7 +59,7 @@ def test_it_asks_no_oftener_than_brent_s_method() -> None:
     for number in range(1, 200):
         root = math.sqrt(number) - 7
         for shape in ("line", "tail", "curve"):
-            mine, brent = (Counted(lambda x, f=SHAPES[shape], r=root: f(x - r)) for _ in range(2))  # type: ignore[misc]
+            mine, brent = Counted(shape, root), Counted(shape, root)
             found = roots.between(mine, root - 1.5, root + 4, xtol=1e-12)
             assert found == pytest.approx(optimize.brentq(brent, root - 1.5, root + 4, xtol=1e-12, rtol=1e-12), abs=1e-11)
             ours, theirs = ours + mine.calls, theirs + brent.calls

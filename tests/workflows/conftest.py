@@ -259,13 +259,13 @@ def _start_at_once(tool_cache: Path, told: Path) -> None:
     command = [str(Path(sys.base_prefix) / "bin" / "python3"), "-I", str(PROJECT / "actions" / "setup" / "environment.py")]
     jobs = [subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     answers = [job.communicate(timeout=300) for job in jobs]
-    left = sorted(path.name for path in (tool_cache / "metricgate").iterdir() if path.is_dir())
+    left = sorted(path.name for path in tool_cache.glob("metricgate/*") if path.is_dir())
     codes, paths, logs = [job.returncode for job in jobs], [path.strip() for path, _ in answers], [log for _, log in answers]
     told.write_text(json.dumps(dataclasses.asdict(Started(codes, paths, logs, left))))
 
 
 @pytest.fixture(scope="session")
-def act(tmp_path_factory: pytest.TempPathFactory, tool_cache: Path, started: Started) -> Act:  # noqa: ARG001 - see there
+def act(tmp_path_factory: pytest.TempPathFactory, tool_cache: Path, started: Started) -> Act:  # noqa: ARG001 - they come first
     """`act`, with metricgate as GitHub would fetch it."""
     home = tmp_path_factory.mktemp("act") / "a runner"  # a space on purpose
     home.mkdir()

@@ -40,7 +40,7 @@ def between(function: Callable[[float], float], one: float, other: float, *, xto
         raise ValueError(message)
     share = 0.5
     while True:
-        # a is the newest point, b the one before it, and c the one that was let go, on one of their sides.
+        # The root is between a, the newest point, and b; c is the point that was let go.
         x = a + share * (b - a)
         fx = function(x)
         if (fx > 0) == (fa > 0):
