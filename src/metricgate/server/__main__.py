@@ -29,23 +29,18 @@ def main(environ: Mapping[str, str]) -> int:
         0 after a SIGTERM, 1 if there is nothing to serve.
     """
     # The first process of a container ignores signals that it has no handler for, and importing takes seconds.
-    stop = _Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
+        signal.signal(number, _end)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     try:
         settings = Settings.of(environ)
-        return _serve(settings, stop)
-    except Exception as error:
-        if stop.told:  # what it interrupted may fail in any way
-            return 0
-        if not isinstance(error, CannotServeError):
-            raise
+        return _serve(settings)
+    except CannotServeError as error:
         log.error("%s", error)  # noqa: TRY400 - a sentence for a person
         return 1
 
 
-def _serve(settings: Settings, stop: _Stop) -> int:
+def _serve(settings: Settings) -> int:
     started = time.perf_counter()
     found = model.find(settings.model)
     # Nothing that importing and loading make is garbage, and looking for it takes a tenth of the time.
@@ -63,8 +58,6 @@ def _serve(settings: Settings, stop: _Stop) -> int:
     with ThreadPoolExecutor(settings.threads, thread_name_prefix="predict") as executor:
         served = ServedModel(settings.name, predictor, platform=found.format, executor=executor)
         server = _server(served, settings)
-        if stop.told:
-            return 0
         gc.freeze()
         gc.enable()
         log.info(
@@ -102,14 +95,9 @@ def _server(served: ServedModel, settings: Settings) -> Any:
     return Server(config)
 
 
-class _Stop:
-    """Ends the process while it imports and loads, and remembers that it was told to: a package may catch what it raises."""
-
-    told = False
-
-    def __call__(self, _number: int, _frame: object) -> None:
-        self.told = True
-        raise SystemExit(0)
+def _end(_number: int, _frame: object) -> None:
+    """End the process while it loads, or has answered all: a package that it imports might catch an exception, or show it."""
+    os._exit(0)
 
 
 if __name__ == "__main__":
